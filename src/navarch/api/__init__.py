@@ -1,0 +1,1 @@
+"""What the objects of the Kubernetes API are: generated types, one module per group and version."""

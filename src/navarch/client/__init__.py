@@ -1,0 +1,1 @@
+"""How any component talks to the API server: requests, watches, informers, queues, leases, events."""

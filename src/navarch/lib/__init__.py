@@ -1,0 +1,1 @@
+"""Building blocks that know nothing of Kubernetes: tasks, clocks, keys, logs, backoff."""
