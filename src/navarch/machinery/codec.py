@@ -43,7 +43,8 @@ def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
 def decode(kind: type[T], data: bytes) -> T:
     """An object from JSON; unknown fields are dropped. DecodeError when it is none."""
     try:
-        return decoder(kind).decode(data)
+        made: T = decoder(kind).decode(data)
+        return made
     except msgspec.ValidationError:
         return decode_reporting(kind, data)[0]
     except msgspec.DecodeError as error:
@@ -54,13 +55,14 @@ def decode_reporting(kind: type[T], data: bytes) -> tuple[T, list[str]]:
     """An object from JSON, and what a strict reader objects to: `unknown field "spec.x"`, `duplicate field "spec.y"`."""
     problems: list[str] = []
     try:
-        clean = decoder(kind).decode(data)
-        tree = _decode_any(data)
-    except msgspec.ValidationError:
-        clean = None
         tree = _decode_any(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise DecodeError(_syntax(data, error)) from None
+    clean: T | None
+    try:
+        clean = decoder(kind).decode(data)
+    except msgspec.ValidationError:
+        clean = None
     if data.count(b'":') != encode(tree).count(b'":'):
         problems += duplicates(data)
     if clean is not None:

@@ -1,0 +1,165 @@
+"""Informers: a live, indexed copy of a collection, kept by list and watch.
+
+    pods = Informer(client, core_v1.Pod, fields="spec.nodeName=n1")
+    pods.subscribe(on_change)
+    group.start("pods", pods.run())
+    await pods.synced.wait()
+
+Objects are shared and must not be changed. managedFields are dropped, since no component reads them. A lost connection or
+an expired version is answered by watching or listing again; subscribers then hear only of what really differs.
+
+Upstream counterpart: client-go's Reflector and SharedInformer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from navarch.api import resources
+from navarch.api.scalars import Object
+from navarch.client import watch
+from navarch.client.index import Index, Indexer, key_of
+from navarch.client.rest import Client, Request, Unreachable, _query, decode_list
+from navarch.lib import backoff
+from navarch.machinery import errors
+
+T = TypeVar("T", bound=Object)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Added(Generic[T]):
+    obj: T
+
+
+@dataclass(frozen=True, slots=True)
+class Modified(Generic[T]):
+    old: T
+    new: T
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted(Generic[T]):
+    obj: T
+
+
+Change = Added[T] | Modified[T] | Deleted[T]
+
+
+def _version(obj: Object) -> str:
+    metadata: Any = getattr(obj, "metadata", None)
+    return metadata.resourceVersion or ""
+
+
+class Informer(Generic[T]):
+    """A copy of all objects of a type, or of those of a namespace or selector."""
+
+    def __init__(
+        self,
+        client: Client,
+        kind: type[T],
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+        indexes: Mapping[str, Indexer[T]] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.synced = asyncio.Event()
+        self.version = ""
+        self._client = client
+        self._scope = {"namespace": namespace, "labels": labels, "fields": fields}
+        self._index: Index[T] = Index(indexes)
+        self._subscribers: list[Callable[[Change[T]], None]] = []
+
+    # ---- reading ----
+
+    def get(self, name: str, namespace: str = "") -> T | None:
+        return self._index.get(f"{namespace}/{name}" if namespace else name)
+
+    def by_key(self, key: str) -> T | None:
+        """The object of a `namespace/name` key."""
+        return self._index.get(key)
+
+    def list(self) -> list[T]:
+        return list(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def by_index(self, index: str, value: str) -> list[T]:
+        return self._index.by(index, value)
+
+    def subscribe(self, receive: Callable[[Change[T]], None]) -> None:
+        """Calls `receive` for every change from now on, and for what is there already."""
+        self._subscribers.append(receive)
+        for obj in self._index:
+            receive(Added(obj))
+
+    # ---- keeping it true ----
+
+    async def run(self) -> None:
+        """Lists and watches until cancelled."""
+        wait = backoff.Backoff(backoff.RECONNECT)
+        while True:
+            try:
+                if not self.version:
+                    await self._list()
+                    wait.reset()
+                await self._watch()
+                wait.reset()
+            except errors.ApiError as error:
+                if isinstance(error, errors.Expired | errors.Gone):
+                    self.version = ""
+                    continue
+                _log.warning("%s: %s", self.kind.__name__, error)
+                await asyncio.sleep(wait.next() * random.uniform(0.8, 1.2))
+            except Unreachable as error:
+                _log.debug("%s: %s", self.kind.__name__, error)
+                await asyncio.sleep(wait.next() * random.uniform(0.8, 1.2))
+
+    async def _list(self) -> None:
+        path = resources.of(self.kind).path(namespace=self._scope["namespace"])
+        query = _query(labelSelector=self._scope["labels"], fieldSelector=self._scope["fields"])
+        items, meta = decode_list(self.kind, await self._client.send(Request("GET", path, query)))
+        there = {key_of(item) for item in items}
+        for key in [k for k in self._index.keys() if k not in there]:
+            self._drop(key)
+        for item in items:
+            self._take(item)
+        self.version = meta.resourceVersion or ""
+        self.synced.set()
+
+    async def _watch(self) -> None:
+        timeout = random.randint(300, 600)
+        async for event in watch.stream(self._client, self.kind, version=self.version, timeout=timeout, **self._scope):
+            self.version = _version(event.object)
+            if event.type == "DELETED":
+                self._drop(key_of(event.object), event.object)
+            elif event.type != "BOOKMARK":
+                self._take(event.object)
+
+    def _take(self, obj: T) -> None:
+        metadata: Any = getattr(obj, "metadata", None)
+        metadata.managedFields = None
+        old = self._index.put(obj)
+        if old is None:
+            self._tell(Added(obj))
+        elif _version(old) != _version(obj):
+            self._tell(Modified(old, obj))
+
+    def _drop(self, key: str, last: T | None = None) -> None:
+        old = self._index.remove(key)
+        if old is not None:
+            self._tell(Deleted(last if last is not None else old))
+
+    def _tell(self, change: Change[T]) -> None:
+        for receive in self._subscribers:
+            try:
+                receive(change)
+            except Exception:
+                _log.exception("a subscriber to %s failed", self.kind.__name__)

@@ -1,0 +1,279 @@
+"""Requests to the API server, typed by the object's class.
+
+    client = Client(kubeconfig.load(path), user_agent="navarch-kubelet")
+    pod = await client.get(core_v1.Pod, "web", "default")
+
+Failures are `machinery.errors.ApiError`; a server that cannot be reached is `Unreachable`. Connections are kept and
+shared; the client has no state of its own and can be used from any number of tasks.
+
+Upstream counterpart: client-go's rest and typed clients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import msgspec
+
+from navarch.api import resources
+from navarch.api.autoscaling import v1 as autoscaling_v1
+from navarch.api.meta import v1 as meta_v1
+from navarch.api.scalars import Object
+from navarch.client.kubeconfig import Config
+from navarch.machinery import codec, errors
+
+T = TypeVar("T", bound=Object)
+PatchKind = Literal["merge", "strategic", "json", "apply"]
+PATCH_TYPES = {
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "json": "application/json-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+
+
+class Unreachable(ConnectionError):
+    """The API server could not be asked; trying again may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as a value."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    content_type: str = "application/json"
+    timeout: float | None = 60.0
+
+    @property
+    def target(self) -> str:
+        path = quote(self.path, safe="/:@!$&'()*+,;=~-._%")
+        return f"{path}?{urlencode(self.query)}" if self.query else path
+
+
+def _query(**options: str | int | bool | None) -> tuple[tuple[str, str], ...]:
+    return tuple((k, str(v).lower() if isinstance(v, bool) else str(v)) for k, v in options.items() if v not in (None, ""))
+
+
+class Client:
+    """An API client. Use as an async context manager, or call `close`."""
+
+    def __init__(self, config: Config, user_agent: str = "navarch", connections: int = 64) -> None:
+        self.config = config
+        self.user_agent = user_agent
+        self._connections = connections
+        self._opened: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        """The session, made within the running loop when first needed."""
+        if self._opened is None:
+            context = self.config.ssl_context()
+            connector = aiohttp.TCPConnector(
+                ssl=context if context is not None else True, limit=self._connections, keepalive_timeout=90, ttl_dns_cache=10
+            )
+            self._opened = aiohttp.ClientSession(
+                connector=connector,
+                headers={"User-Agent": self.user_agent, "Accept": "application/json"},
+                auto_decompress=True,
+                skip_auto_headers=("Accept-Encoding",),
+            )
+        return self._opened
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        headers: dict[str, str] = {"Accept-Encoding": "identity"}
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
+        if token := self.config.bearer():
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
+
+    @contextlib.asynccontextmanager
+    async def open(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Sends a request and hands out the answer as it arrives: for watches and logs. Raises as `send` does."""
+        timeout = aiohttp.ClientTimeout(total=request.timeout, sock_connect=5)
+        try:
+            async with self._session.request(
+                request.method,
+                self.config.server + request.target,
+                data=request.body,
+                headers=self._headers(request),
+                timeout=timeout,
+                server_hostname=self.config.server_name or None,
+            ) as response:
+                if response.status >= 400:
+                    raise _failure(response.status, await response.read())
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{request.method} {self.config.server}{request.path}: {error or type(error).__name__}") from error
+
+    async def send(self, request: Request) -> bytes:
+        """The body of the answer. ApiError when the server refuses, Unreachable when it cannot be asked."""
+        async with self.open(request) as response:
+            return await response.read()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+    ) -> bytes:
+        """Any request by its path."""
+        return await self.send(Request(method, path, tuple((query or {}).items()), body, content_type))
+
+    # ---- by type ----
+
+    async def get(self, kind: type[T], name: str, namespace: str = "") -> T:
+        data = await self.send(Request("GET", resources.of(kind).path(name, namespace)))
+        return codec.decode(kind, data)
+
+    async def list(self, kind: type[T], namespace: str = "", labels: str = "", fields: str = "", limit: int = 0) -> tuple[list[T], str]:
+        """Items and the resourceVersion of the list. A limit is the size of the chunks; all of them are read."""
+        found: list[T] = []
+        page = ""
+        while True:
+            query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(limit or ""), "continue": page}
+            request = Request("GET", resources.of(kind).path(namespace=namespace), _query(**query))
+            items, meta = decode_list(kind, await self.send(request))
+            found += items
+            page = meta.continue_ or ""
+            if not page:
+                return found, meta.resourceVersion or ""
+
+    async def create(self, obj: T, namespace: str | None = None) -> T:
+        """Creates an object in its own namespace, or the one given."""
+        kind = type(obj)
+        path = resources.of(kind).path(namespace=_namespace(obj) if namespace is None else namespace)
+        return codec.decode(kind, await self.send(Request("POST", path, body=_stamped(obj))))
+
+    async def update(self, obj: T, subresource: str = "") -> T:
+        """Replaces an object; with a resourceVersion in its metadata, only that version of it."""
+        kind = type(obj)
+        path = resources.of(kind).path(_name(obj), _namespace(obj), subresource)
+        return codec.decode(kind, await self.send(Request("PUT", path, body=_stamped(obj))))
+
+    async def update_status(self, obj: T) -> T:
+        return await self.update(obj, "status")
+
+    async def patch(
+        self,
+        kind: type[T],
+        name: str,
+        patch: Object | dict[str, Any] | list[dict[str, Any]],
+        namespace: str = "",
+        *,
+        how: PatchKind = "merge",
+        subresource: str = "",
+        field_manager: str = "",
+        force: bool = False,
+    ) -> T:
+        """Changes an object by a merge, strategic, JSON or server-side-apply patch."""
+        path = resources.of(kind).path(name, namespace, subresource)
+        query = _query(fieldManager=field_manager, force=force or None)
+        request = Request("PATCH", path, query, codec.encode(patch), PATCH_TYPES[how])
+        return codec.decode(kind, await self.send(request))
+
+    async def delete(
+        self,
+        kind: type[Object],
+        name: str,
+        namespace: str = "",
+        *,
+        uid: str | None = None,
+        resource_version: str | None = None,
+        grace: int | None = None,
+        propagation: str | None = None,
+    ) -> None:
+        """Asks for an object to be deleted; `uid` and `resource_version` make sure it is the one that was seen."""
+        preconditions = meta_v1.Preconditions(uid=uid, resourceVersion=resource_version) if uid or resource_version else None
+        options = meta_v1.DeleteOptions(
+            apiVersion="v1", kind="DeleteOptions", gracePeriodSeconds=grace, propagationPolicy=propagation, preconditions=preconditions
+        )
+        await self.send(Request("DELETE", resources.of(kind).path(name, namespace), body=codec.encode(options)))
+
+    async def create_subresource(self, kind: type[Object], name: str, subresource: str, body: T, namespace: str = "") -> T:
+        """POSTs to a subresource: bindings, evictions, token requests. The answer has the body's type."""
+        path = resources.of(kind).path(name, namespace, subresource)
+        data = await self.send(Request("POST", path, body=codec.encode(body)))
+        return codec.decode(type(body), data)
+
+    async def create_action(self, kind: type[Object], name: str, subresource: str, body: Object, namespace: str = "") -> None:
+        """POSTs to a subresource that answers with a Status (binding, eviction)."""
+        await self.send(Request("POST", resources.of(kind).path(name, namespace, subresource), body=codec.encode(body)))
+
+    async def scale(self, kind: type[Object], name: str, namespace: str, replicas: int) -> None:
+        """Sets the replicas of anything that has a scale subresource."""
+        scale = autoscaling_v1.Scale(
+            apiVersion="autoscaling/v1",
+            kind="Scale",
+            metadata=meta_v1.ObjectMeta(name=name, namespace=namespace),
+            spec=autoscaling_v1.ScaleSpec(replicas=replicas),
+        )
+        await self.send(Request("PUT", resources.of(kind).path(name, namespace, "scale"), body=codec.encode(scale)))
+
+
+def decode_list(kind: type[T], data: bytes) -> tuple[list[T], meta_v1.ListMeta]:
+    """Items of a list answer, each with its apiVersion and kind, and the list's metadata."""
+    answer: Any = codec.decode(resources.of(kind).list_type, data)
+    version, name = resources.group_version_kind(kind)
+    items: list[T] = answer.items or []
+    for item in items:
+        stamped: Any = item
+        stamped.apiVersion, stamped.kind = version, name
+    return items, answer.metadata or meta_v1.ListMeta()
+
+
+def _failure(status: int, body: bytes) -> errors.ApiError:
+    try:
+        found = codec.decode(meta_v1.Status, body)
+    except (codec.DecodeError, msgspec.MsgspecError):
+        found = meta_v1.Status()
+    if found.kind != "Status":
+        text = body[:512].decode("utf-8", "replace").strip()
+        return errors.from_status(meta_v1.Status(kind="Status", message=text or f"HTTP status {status}", code=status))
+    return errors.from_status(found)
+
+
+def _metadata(obj: Object) -> meta_v1.ObjectMeta:
+    metadata: meta_v1.ObjectMeta | None = getattr(obj, "metadata", None)
+    return metadata if metadata is not None else meta_v1.ObjectMeta()
+
+
+def _name(obj: Object) -> str:
+    return _metadata(obj).name or ""
+
+
+def _namespace(obj: Object) -> str:
+    return _metadata(obj).namespace or ""
+
+
+def _stamped(obj: Object) -> bytes:
+    """The object as JSON, with the apiVersion and kind of its type."""
+    envelope: Any = obj
+    if not envelope.kind:
+        version, kind = resources.group_version_kind(type(obj))
+        return codec.encode(msgspec.structs.replace(envelope, apiVersion=version, kind=kind))
+    return codec.encode(obj)
