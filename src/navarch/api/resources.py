@@ -28,6 +28,7 @@ _VERBS = {
     "patch": ("patch",),
     "delete": ("delete",),
     "deletecollection": ("deletecollection",),
+    "connect": ("create", "get"),
 }
 _PACKAGES = {
     "": "core",

@@ -14,6 +14,7 @@ Upstream counterpart: client-go's Reflector and SharedInformer.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -72,7 +73,7 @@ class Informer(Generic[T]):
         self.synced = asyncio.Event()
         self.version = ""
         self._client = client
-        self._scope = {"namespace": namespace, "labels": labels, "fields": fields}
+        self._namespace, self._labels, self._fields = namespace, labels, fields
         self._index: Index[T] = Index(indexes)
         self._subscribers: list[Callable[[Change[T]], None]] = []
 
@@ -85,13 +86,13 @@ class Informer(Generic[T]):
         """The object of a `namespace/name` key."""
         return self._index.get(key)
 
-    def list(self) -> list[T]:
+    def list(self) -> builtins.list[T]:
         return list(self._index)
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def by_index(self, index: str, value: str) -> list[T]:
+    def by_index(self, index: str, value: str) -> builtins.list[T]:
         return self._index.by(index, value)
 
     def subscribe(self, receive: Callable[[Change[T]], None]) -> None:
@@ -123,11 +124,11 @@ class Informer(Generic[T]):
                 await asyncio.sleep(wait.next() * random.uniform(0.8, 1.2))
 
     async def _list(self) -> None:
-        path = resources.of(self.kind).path(namespace=self._scope["namespace"])
-        query = _query(labelSelector=self._scope["labels"], fieldSelector=self._scope["fields"])
+        path = resources.of(self.kind).path(namespace=self._namespace)
+        query = _query(labelSelector=self._labels, fieldSelector=self._fields)
         items, meta = decode_list(self.kind, await self._client.send(Request("GET", path, query)))
         there = {key_of(item) for item in items}
-        for key in [k for k in self._index.keys() if k not in there]:
+        for key in [k for k in list(self._index.keys()) if k not in there]:
             self._drop(key)
         for item in items:
             self._take(item)
@@ -136,7 +137,15 @@ class Informer(Generic[T]):
 
     async def _watch(self) -> None:
         timeout = random.randint(300, 600)
-        async for event in watch.stream(self._client, self.kind, version=self.version, timeout=timeout, **self._scope):
+        async for event in watch.stream(
+            self._client,
+            self.kind,
+            namespace=self._namespace,
+            labels=self._labels,
+            fields=self._fields,
+            version=self.version,
+            timeout=timeout,
+        ):
             self.version = _version(event.object)
             if event.type == "DELETED":
                 self._drop(key_of(event.object), event.object)

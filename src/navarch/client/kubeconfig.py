@@ -74,11 +74,11 @@ def _entry(document: dict[str, Any], section: str, name: str, path: str) -> dict
 
 
 def _data(entry: dict[str, Any], field: str, folder: pathlib.Path) -> bytes:
-    if inline := entry.get(f"{field}-data"):
+    inline = entry.get(f"{field}-data")
+    if isinstance(inline, str) and inline:
         return base64.b64decode(inline)
-    if name := entry.get(field):
-        return (folder / name).read_bytes()
-    return b""
+    name = entry.get(field)
+    return (folder / str(name)).read_bytes() if name else b""
 
 
 def load(path: str | os.PathLike[str], context: str = "") -> Config:

@@ -11,6 +11,7 @@ Upstream counterpart: client-go's rest and typed clients.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -150,9 +151,11 @@ class Client:
         data = await self.send(Request("GET", resources.of(kind).path(name, namespace)))
         return codec.decode(kind, data)
 
-    async def list(self, kind: type[T], namespace: str = "", labels: str = "", fields: str = "", limit: int = 0) -> tuple[list[T], str]:
+    async def list(
+        self, kind: type[T], namespace: str = "", labels: str = "", fields: str = "", limit: int = 0
+    ) -> tuple[builtins.list[T], str]:
         """Items and the resourceVersion of the list. A limit is the size of the chunks; all of them are read."""
-        found: list[T] = []
+        found: builtins.list[T] = []
         page = ""
         while True:
             query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(limit or ""), "continue": page}
@@ -182,7 +185,7 @@ class Client:
         self,
         kind: type[T],
         name: str,
-        patch: Object | dict[str, Any] | list[dict[str, Any]],
+        patch: Object | dict[str, Any] | builtins.list[dict[str, Any]],
         namespace: str = "",
         *,
         how: PatchKind = "merge",
