@@ -1,0 +1,610 @@
+"""The store in one SQLite file: the default.
+
+Three parties. On the event loop, `Sqlite.txn` decides at once (see `ledger`) and hands rows to the writer; when they are
+durable it tells subscribers and watches, then the callers. In the writer's thread, `_Writing` takes everything that waits, makes
+it durable with one statement and one sync (group commit), and posts the whole batch back with one call; between batches it does
+upkeep in small steps. In two reader threads, reads that the cache of recent values cannot answer.
+
+Upkeep: the floor (the oldest readable revision) follows `keep_seconds`, and faster when the file outgrows `keep_bytes`; rows
+below it are removed a few hundred at a time, free pages are given back, the write-ahead log is copied into the file when
+nobody waits or when it grows long. Expired keys are deleted by ordinary transactions, some at a time.
+
+When a write fails nothing of its batch happened, nor of what was decided after it: all of those answer StoreFull (or what
+else it was), the ledger goes back to the last durable revision, and the next transaction tries anew.
+
+Measured with `bench/store_bench.py` on two cores: see its output; about 10 µs of the event loop's thread for a transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import functools
+import heapq
+import logging
+import os
+import pathlib
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import msgspec
+
+from navarch.store import backup, database
+from navarch.store.feed import Feed, Piece
+from navarch.store.interface import (
+    Change,
+    Committed,
+    Compacted,
+    Conflict,
+    Delete,
+    FutureRevision,
+    Put,
+    Range,
+    Record,
+    StoreClosed,
+    StoreError,
+    StoreLocked,
+    StoreUnavailable,
+    Subscriber,
+)
+from navarch.store.ledger import ORDINAL_BITS, Ledger, Row, last_id, revision_of
+
+MAX_BATCH = 256
+"""Transactions in one commit."""
+LOG_PAGES_IDLE, LOG_PAGES_MAX = 256, 8192
+"""The write-ahead log is copied into the file above the first when nobody waits, above the second at once."""
+IDLE_SECONDS = 0.05
+CLEAN_ROWS = 256
+UPKEEP_PAUSE = 0.02
+EXPIRE_AT_ONCE = 64
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+P = ParamSpec("P")
+Outcome = Committed | Conflict
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How much history to keep, and what it may cost."""
+
+    keep_seconds: float = 3600.0
+    keep_bytes: int = 2 << 30
+    """Above this much data in the file, history is given up faster than `keep_seconds` says."""
+    keep_at_least_seconds: float = 300.0
+    """History that `keep_bytes` does not touch: clients that list and then watch rely on some."""
+    upkeep_seconds: float = 5.0
+    value_cache_bytes: int = 16 << 20
+    """Recent values kept in memory, for the `previous` of changes and for reads."""
+
+
+class _Pending(msgspec.Struct, gc=False):
+    """A decided transaction on its way to the disk and back. Without rows it only waits for those before it."""
+
+    epoch: int
+    future: asyncio.Future[Outcome]
+    rows: list[Row]
+    befores: list[bytes | None]
+    """For each row, the value of the row it supersedes."""
+    unread: bool
+    """Whether some of those values are not in the cache: the writer reads them."""
+    conflict: str
+
+
+class _Job(NamedTuple):
+    """Something else to do in the writer's thread, between batches."""
+
+    run: Callable[[database.Writer], Any]
+    then: Callable[[Any], bool]
+    future: asyncio.Future[bool]
+
+
+class Sqlite:
+    """A `Store` in one file. `now` is the wall clock."""
+
+    def __init__(self, path: str | os.PathLike[str], options: Options | None = None, *, now: Callable[[], float] = time.time) -> None:
+        self.path = os.fspath(path)
+        self.options = options or Options()
+        self._now = now
+        self._opened = False
+        self._lock: int | None = None
+
+    # --- opening and closing
+
+    async def start(self) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        self._lock = lock_file(self.path)
+        try:
+            created_at = int(self._now() * 1000)
+            connection, state = await loop.run_in_executor(None, open_and_load, self.path, created_at)
+            self._ledger = Ledger(state.revision, state.at, state.entries)
+            self._feed = Feed(state.revision)
+            self._floor, self._floor_at, self._cleaned, self._gaps = state.floor, state.floor_at, state.cleaned, state.gaps
+            self._expiring = state.expiring
+            heapq.heapify(self._expiring)
+            self._values: dict[int, bytes] = {}
+            self._values_bytes = 0
+            self._epoch = 0
+            self._inflight: deque[_Pending] = deque()
+            self._readers = [database.Reader(self.path) for _ in range(2)]
+            self._pool = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
+            self._writing = _Writing(self.path, database.Writer(connection), loop, self._settle)
+            self._writing.start()
+        except BaseException:
+            unlock_file(self._lock)
+            self._lock = None
+            raise
+        self._opened = True
+        self._expire_timer = loop.call_later(0, self._expire)
+        self._upkeep_timer = loop.call_later(self.options.upkeep_seconds, self._upkeep)
+
+    async def close(self) -> None:
+        if not self._opened:
+            return
+        self._opened = False
+        self._expire_timer.cancel()
+        self._upkeep_timer.cancel()
+        await self._writing.stop()
+        self._feed.close(StoreClosed("the store was closed"))
+        await self._loop.run_in_executor(None, self._pool.shutdown)
+        for reader in self._readers:
+            reader.close()
+        unlock_file(self._lock)
+        self._lock = None
+
+    def _check_open(self) -> None:
+        if not self._opened:
+            raise StoreClosed("the store is not open")
+
+    # --- writing
+
+    def txn(self, *ops: Put | Delete) -> asyncio.Future[Outcome]:
+        self._check_open()
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        decided = self._ledger.decide(ops, int(self._now() * 1000))
+        if decided and type(decided) is list:
+            pending = self._pending(future, decided)
+        else:
+            pending = _Pending(self._epoch, future, [], [], False, decided if type(decided) is str else "")
+            if not self._inflight:
+                self._answer(pending)
+                return future
+        self._inflight.append(pending)
+        self._writing.submit(pending)
+        return future
+
+    def _pending(self, future: asyncio.Future[Outcome], rows: list[Row]) -> _Pending:
+        """The rows with the values they supersede; keeps their own values for later ones."""
+        values = self._values
+        befores: list[bytes | None] = []
+        unread = False
+        for row in rows:
+            before = None
+            if row.previous:
+                before = values.pop(row.previous, None)
+                if before is None:
+                    unread = True
+                else:
+                    self._values_bytes -= len(before)
+            befores.append(before)
+            if row.value is not None:
+                values[row.id] = row.value
+                self._values_bytes += len(row.value)
+                if row.expires:
+                    heapq.heappush(self._expiring, (row.expires, row.key, row.id))
+        while self._values_bytes > self.options.value_cache_bytes:
+            self._values_bytes -= len(values.pop(next(iter(values))))
+        return _Pending(self._epoch, future, rows, befores, unread, "")
+
+    def _settle(self, batch: list[_Pending], error: StoreError | None) -> None:
+        """On the loop: a batch is durable, or failed."""
+        if error is not None:
+            self._fail(error)
+            return
+        inflight = self._inflight
+        outcomes: list[Committed | None] = []
+        everything: list[Change] = []
+        for pending in batch:
+            if pending.epoch != self._epoch:
+                outcomes.append(None)
+                continue
+            inflight.popleft()
+            if not pending.rows:
+                outcomes.append(None)
+                continue
+            changes = tuple(
+                Change(row.id >> ORDINAL_BITS, row.key, row.value, before, abs(row.created), row.previous >> ORDINAL_BITS)
+                for row, before in zip(pending.rows, pending.befores, strict=True)
+            )
+            everything += changes
+            outcomes.append(Committed(changes[0].revision, changes))
+        if everything:
+            self._feed.publish(tuple(everything))
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                if pending.epoch == self._epoch:
+                    self._answer(pending)
+            elif not pending.future.done():
+                pending.future.set_result(outcome)
+
+    def _fail(self, error: StoreError) -> None:
+        """Takes back everything that is not durable."""
+        self._epoch += 1
+        failed, self._inflight = self._inflight, deque()
+        self._ledger.undo((row for pending in reversed(failed) for row in reversed(pending.rows)), self._feed.revision)
+        # Ids above the durable revision will be given out again, with other values.
+        self._values.clear()
+        self._values_bytes = 0
+        for pending in failed:
+            if not pending.future.done():
+                pending.future.set_exception(type(error)(str(error)))
+
+    def _answer(self, pending: _Pending) -> None:
+        """Answers a transaction that changed nothing, once everything before it is durable."""
+        if pending.future.done():
+            return
+        if not pending.conflict:
+            pending.future.set_result(Committed(self._feed.revision, ()))
+            return
+        key = pending.conflict
+        entry = self._ledger.entries.get(key)
+        if entry is None:
+            pending.future.set_result(Conflict(key, None))
+        elif revision_of(entry.id) <= self._feed.revision and (value := self._values.get(entry.id)) is not None:
+            pending.future.set_result(Conflict(key, Record(key, value, entry.created, revision_of(entry.id))))
+        else:
+            self._answer_from_file(pending.future, key)
+
+    def _answer_from_file(self, future: asyncio.Future[Outcome], key: str) -> None:
+        revision = self._feed.revision
+
+        def done(read: asyncio.Future[Record | None]) -> None:
+            if future.done():
+                return
+            if (error := read.exception()) is not None:
+                future.set_exception(error)
+            elif self._floor > revision:
+                self._answer_from_file(future, key)
+            else:
+                future.set_result(Conflict(key, read.result()))
+
+        self._read(database.Reader.record, key, revision).add_done_callback(done)
+
+    # --- reading
+
+    def _read(self, fn: Callable[Concatenate[database.Reader, P], T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        self._check_open()
+
+        def run() -> T:
+            reader = self._readers.pop()
+            try:
+                return fn(reader, *args, **kwargs)
+            finally:
+                self._readers.append(reader)
+
+        return self._loop.run_in_executor(self._pool, run)
+
+    def _check_kept(self, revision: int) -> None:
+        if revision > self._feed.revision:
+            raise FutureRevision(revision, self._feed.revision)
+        if revision < self._floor:
+            raise Compacted(revision, self._floor)
+        for gap in self._gaps:
+            if gap.below < revision < gap.above:
+                raise Compacted(revision, gap.above)
+
+    async def get(self, key: str, revision: int = 0) -> Record | None:
+        self._check_open()
+        if not revision:
+            entry = self._ledger.entries.get(key)
+            if entry is not None and revision_of(entry.id) <= self._feed.revision and (value := self._values.get(entry.id)) is not None:
+                return Record(key, value, entry.created, revision_of(entry.id))
+        while True:
+            at = revision or self._feed.revision
+            self._check_kept(at)
+            record = await self._read(database.Reader.record, key, at)
+            # The floor may have risen meanwhile, and rows that this read needed may be gone.
+            if at >= self._floor:
+                return record
+
+    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0) -> Range:
+        while True:
+            self._check_open()
+            at = revision or self._feed.revision
+            self._check_kept(at)
+            records, count = await self._read(database.Reader.records, start, end or start + "\0", at, limit)
+            if at >= self._floor:
+                return Range(tuple(records), count > len(records), count, at)
+
+    def watch(self, start: str, end: str, from_revision: int) -> AsyncIterator[tuple[Change, ...]]:
+        self._check_open()
+        return self._feed.watch(start, end, from_revision, self._history)
+
+    async def _history(self, start: str, end: str, after: int) -> Piece:
+        self._check_kept(after)
+        until = self._feed.revision
+        changes, until = await self._read(database.Reader.changes, start, end or start + "\0", after, until)
+        if after < self._floor:
+            raise Compacted(after, self._floor)
+        return Piece(tuple(changes), until)
+
+    def subscribe(self, fn: Subscriber) -> Callable[[], None]:
+        self._check_open()
+        return self._feed.subscribe(fn)
+
+    async def revision(self) -> int:
+        self._check_open()
+        return self._feed.revision
+
+    async def oldest(self) -> int:
+        self._check_open()
+        return self._floor
+
+    async def revision_at(self, when: float) -> int:
+        at = int(when * 1000)
+        while True:
+            self._check_open()
+            floor = self._floor
+            if at < self._floor_at:
+                raise Compacted(0, floor)
+            high = self._feed.revision
+            revision = await self._read(database.Reader.revision_at, at, floor, high)
+            if floor == self._floor:
+                return revision
+
+    # --- upkeep
+
+    async def compact(self, revision: int) -> None:
+        self._check_open()
+        if revision > self._feed.revision:
+            raise FutureRevision(revision, self._feed.revision)
+        at = await self._read(database.Reader.time_of, revision)
+        self._raise_floor(revision, at)
+        while self._cleaned < last_id(self._floor):
+            await self._upkeep_step()
+
+    async def maintain(self) -> None:
+        """All the upkeep that is due now. It is done by itself every `upkeep_seconds`, in steps."""
+        while await self._upkeep_step():
+            pass
+
+    def _raise_floor(self, revision: int, at: int) -> None:
+        if revision > self._floor:
+            self._floor, self._floor_at = revision, max(at, self._floor_at)
+
+    def _upkeep_step(self) -> asyncio.Future[bool]:
+        """One small step in the writer's thread; tells whether there is more to do."""
+        if self._cleaned < last_id(self._floor):
+            floor, floor_at, cleaned = self._floor, self._floor_at, self._cleaned
+            return self._work(lambda writer: writer.clean(floor, floor_at, cleaned, CLEAN_ROWS), self._cleaned_to)
+        now, options = self._now(), self.options
+        old, recent = (int((now - age) * 1000) for age in (options.keep_seconds, options.keep_at_least_seconds))
+        limits = database.Limits(old, recent, options.keep_bytes)
+        floor, high = self._floor, self._feed.revision
+        return self._work(lambda writer: writer.survey_and_shrink(limits, floor, high), self._surveyed)
+
+    def _cleaned_to(self, cleaned: int) -> bool:
+        self._cleaned = max(self._cleaned, cleaned)
+        return True
+
+    def _surveyed(self, survey: database.Survey) -> bool:
+        self._raise_floor(survey.floor, survey.floor_at)
+        return survey.shrunk or self._cleaned < last_id(self._floor)
+
+    def _work(self, fn: Callable[[database.Writer], T], then: Callable[[T], bool]) -> asyncio.Future[bool]:
+        """Does something in the writer's thread after what was submitted before, then something on the loop."""
+        self._check_open()
+        future: asyncio.Future[bool] = self._loop.create_future()
+        self._writing.submit(_Job(fn, then, future))
+        return future
+
+    def _upkeep(self) -> None:
+        """Upkeep by timers rather than a task: a store has nobody to hand a task to."""
+        if not self._opened:
+            return
+
+        def done(step: asyncio.Future[bool]) -> None:
+            if not self._opened or step.cancelled():
+                return
+            if (error := step.exception()) is not None:
+                log.warning("store upkeep failed and will be tried again: %s", error)
+            more = error is None and step.result()
+            self._upkeep_timer = self._loop.call_later(UPKEEP_PAUSE if more else self.options.upkeep_seconds, self._upkeep)
+
+        self._upkeep_step().add_done_callback(done)
+
+    def _expire(self) -> None:
+        """Deletes what has expired, some at a time."""
+        if not self._opened:
+            return
+        now = int(self._now() * 1000)
+        expiring, entries = self._expiring, self._ledger.entries
+        budget = EXPIRE_AT_ONCE
+        while expiring and expiring[0][0] <= now and budget:
+            _, key, row_id = heapq.heappop(expiring)
+            entry = entries.get(key)
+            if entry is None or entry.id != row_id:
+                continue
+            budget -= 1
+            self.txn(Delete(key, expected=revision_of(row_id))).add_done_callback(functools.partial(self._expired, key, row_id))
+        wait = 0.05 if not budget else 1.0
+        self._expire_timer = self._loop.call_later(wait, self._expire)
+
+    def _expired(self, key: str, row_id: int, outcome: asyncio.Future[Outcome]) -> None:
+        if not outcome.cancelled() and isinstance(outcome.exception(), StoreUnavailable):
+            heapq.heappush(self._expiring, (int(self._now() * 1000) + 5000, key, row_id))
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        self._check_open()
+        await self._loop.run_in_executor(self._pool, backup.copy, self.path, os.fspath(path))
+
+
+class _Writing:
+    """The writer's thread: takes what waits, commits it, posts it back."""
+
+    def __init__(
+        self,
+        path: str,
+        writer: database.Writer,
+        loop: asyncio.AbstractEventLoop,
+        settle: Callable[[list[_Pending], StoreError | None], None],
+    ) -> None:
+        self._path = path
+        self._writer = writer
+        self._loop = loop
+        self._settle = settle
+        self._queue: queue.SimpleQueue[_Pending | _Job | None] = queue.SimpleQueue()
+        self.submit = self._queue.put
+        self._refused = -1
+        self._stopped: asyncio.Future[None] = loop.create_future()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="store-writer", daemon=True).start()
+
+    async def stop(self) -> None:
+        self._queue.put(None)
+        await self._stopped
+
+    def _run(self) -> None:
+        try:
+            while self._step():
+                pass
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.checkpoint(truncate=True)
+            self._writer.close()
+        finally:
+            self._post(self._stopped.set_result, None)
+
+    def _step(self) -> bool:
+        """One batch or job; False at the end."""
+        take = self._queue.get_nowait
+        try:
+            item = take()
+        except queue.Empty:
+            item = self._wait()
+        batch: list[_Pending] = []
+        try:
+            while type(item) is _Pending:
+                batch.append(item)
+                if len(batch) >= MAX_BATCH:
+                    item = None
+                    break
+                item = take()
+            last = len(batch) < MAX_BATCH and item is None
+        except queue.Empty:
+            item, last = None, False
+        if batch:
+            self._commit(batch)
+        if type(item) is _Job:
+            self._do(item)
+        return not last
+
+    def _wait(self) -> _Pending | _Job | None:
+        """The next item; meanwhile, while nobody waits, the log is copied into the file."""
+        if self._writer.unsaved_pages > LOG_PAGES_IDLE:
+            try:
+                return self._queue.get(timeout=IDLE_SECONDS)
+            except queue.Empty:
+                self._checkpoint()
+        return self._queue.get()
+
+    def _checkpoint(self) -> None:
+        try:
+            self._writer.checkpoint()
+        except sqlite3.Error as error:
+            self._writer.unsaved_pages = 0
+            log.warning("could not copy the write-ahead log into %s: %s", self._path, error)
+
+    def _commit(self, batch: list[_Pending]) -> None:
+        if batch[0].epoch <= self._refused:
+            batch = [p for p in batch if p.epoch > self._refused]
+        if not batch:
+            return
+        rows = batch[0].rows if len(batch) == 1 else [row for pending in batch for row in pending.rows]
+        try:
+            if any(pending.unread for pending in batch):
+                self._read_befores(batch)
+            self._writer.insert(rows)
+        except Exception as error:
+            self._refused = batch[-1].epoch
+            self._post(self._settle, batch, self._reason(error))
+            return
+        self._post(self._settle, batch, None)
+        if self._writer.unsaved_pages > LOG_PAGES_MAX:
+            self._checkpoint()
+
+    def _read_befores(self, batch: list[_Pending]) -> None:
+        written = {row.id: row.value for pending in batch for row in pending.rows}
+        for pending in batch:
+            if not pending.unread:
+                continue
+            for n, row in enumerate(pending.rows):
+                if row.previous and pending.befores[n] is None:
+                    found = written.get(row.previous)
+                    pending.befores[n] = self._writer.value(row.previous) if found is None else found
+
+    def _do(self, job: _Job) -> None:
+        try:
+            result = job.run(self._writer)
+        except Exception as error:
+            self._post(fail, job, self._reason(error))
+        else:
+            self._post(succeed, job, result)
+
+    def _reason(self, error: Exception) -> StoreError:
+        if isinstance(error, sqlite3.Error):
+            return database.translate(error, self._path)
+        log.error("the store's writer failed", exc_info=error)
+        return StoreUnavailable(f"{self._path}: {error}")
+
+    def _post(self, fn: Callable[..., object], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(fn, *args)
+
+
+def succeed(job: _Job, result: object) -> None:
+    more = job.then(result)
+    if not job.future.done():
+        job.future.set_result(more)
+
+
+def fail(job: _Job, error: StoreError) -> None:
+    if not job.future.done():
+        job.future.set_exception(error)
+
+
+def open_and_load(path: str, created_at: int) -> tuple[sqlite3.Connection, database.State]:
+    connection = database.open_file(path, created_at=created_at)
+    try:
+        with database.translated(path):
+            return connection, database.load(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def lock_file(path: str) -> int:
+    """Holds the store for this process. Raises StoreLocked."""
+    with database.translated(path):
+        pathlib.Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise StoreLocked(f"{path} is in use by another process" + (f" ({holder})" if holder else "")) from None
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"pid {os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def unlock_file(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
