@@ -46,22 +46,30 @@ def restore(source: str, target: str, *, gap: int = REVISION_GAP) -> int:
     """Puts a backup in the place of the store at `target`, which must be closed; returns the revision it starts at.
 
     The backup is checked first. What was at `target` is kept beside it under the name `target.before-restore`.
-    Raises StoreCorrupt (the backup is not sound), StoreUnavailable, StoreFull.
+    Raises StoreCorrupt (the backup is not sound), StoreLocked (the store is open), StoreUnavailable, StoreFull.
     """
     problems = check.check(source)
     if problems:
         raise StoreCorrupt(f"{source} cannot be restored: {problems[0]}")
+    lock = database.lock_file(target)
+    try:
+        with database.translated(target):
+            return replace(source, target, gap)
+    finally:
+        database.unlock_file(lock)
+
+
+def replace(source: str, target: str, gap: int) -> int:
     part = target + ".part"
-    with database.translated(target):
-        remove(part)
-        copy(source, part)
-        revision = leave_gap(part, gap)
-        sync(part)
-        for suffix in ("", "-wal", "-shm"):
-            if os.path.exists(target + suffix):
-                os.replace(target + suffix, f"{target}.before-restore{suffix}")
-        os.rename(part, target)
-        sync(os.path.dirname(os.path.abspath(target)))
+    remove(part)
+    copy(source, part)
+    revision = leave_gap(part, gap)
+    sync(part)
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(target + suffix):
+            os.replace(target + suffix, f"{target}.before-restore{suffix}")
+    os.rename(part, target)
+    sync(os.path.dirname(os.path.abspath(target)))
     return revision
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -26,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
-from navarch.store.interface import Change, Record, StoreCorrupt, StoreError, StoreFull, StoreTooNew, StoreUnavailable
+from navarch.store.interface import Change, Record, StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreTooNew, StoreUnavailable
 from navarch.store.ledger import FIRST_REVISION, ORDINAL_BITS, Entry, Row, last_id, revision_of
 
 APPLICATION_ID = 0x4E617661  # "Nava"
@@ -118,6 +119,28 @@ def translated(path: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreFull(f"no room on the disk of {path}") from error
         raise StoreUnavailable(f"{path}: {error.strerror or error}") from error
+
+
+def lock_file(path: str) -> int:
+    """Holds the store for this process. Raises StoreLocked."""
+    with translated(path):
+        pathlib.Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise StoreLocked(f"{path} is in use by another process" + (f" ({holder})" if holder else "")) from None
+    with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"pid {os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def unlock_file(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def connect(path: str, cache_kib: int, *, read_only: bool = False) -> sqlite3.Connection:

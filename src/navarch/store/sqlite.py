@@ -18,21 +18,16 @@ Measured with `bench/store_bench.py` on two cores: see its output; about 10 µs 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import functools
 import heapq
 import logging
 import os
-import pathlib
-import queue
 import sqlite3
-import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
@@ -50,17 +45,12 @@ from navarch.store.interface import (
     Record,
     StoreClosed,
     StoreError,
-    StoreLocked,
     StoreUnavailable,
     Subscriber,
 )
 from navarch.store.ledger import ORDINAL_BITS, Ledger, Row, last_id, revision_of
+from navarch.store.writing import Job, Pending, Writing
 
-MAX_BATCH = 256
-"""Transactions in one commit."""
-LOG_PAGES_IDLE, LOG_PAGES_MAX = 256, 8192
-"""The write-ahead log is copied into the file above the first when nobody waits, above the second at once."""
-IDLE_SECONDS = 0.05
 CLEAN_ROWS = 256
 UPKEEP_PAUSE = 0.02
 EXPIRE_AT_ONCE = 64
@@ -84,27 +74,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Recent values kept in memory, for the `previous` of changes and for reads."""
 
 
-class _Pending(msgspec.Struct, gc=False):
-    """A decided transaction on its way to the disk and back. Without rows it only waits for those before it."""
-
-    epoch: int
-    future: asyncio.Future[Outcome]
-    rows: list[Row]
-    befores: list[bytes | None]
-    """For each row, the value of the row it supersedes."""
-    unread: bool
-    """Whether some of those values are not in the cache: the writer reads them."""
-    conflict: str
-
-
-class _Job(NamedTuple):
-    """Something else to do in the writer's thread, between batches."""
-
-    run: Callable[[database.Writer], Any]
-    then: Callable[[Any], bool]
-    future: asyncio.Future[bool]
-
-
 class Sqlite:
     """A `Store` in one file. `now` is the wall clock."""
 
@@ -119,7 +88,7 @@ class Sqlite:
 
     async def start(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
-        self._lock = lock_file(self.path)
+        self._lock = database.lock_file(self.path)
         try:
             created_at = int(self._now() * 1000)
             connection, state = await loop.run_in_executor(None, open_and_load, self.path, created_at)
@@ -131,13 +100,13 @@ class Sqlite:
             self._values: dict[int, bytes] = {}
             self._values_bytes = 0
             self._epoch = 0
-            self._inflight: deque[_Pending] = deque()
+            self._inflight: deque[Pending] = deque()
             self._readers = [database.Reader(self.path) for _ in range(2)]
             self._pool = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
-            self._writing = _Writing(self.path, database.Writer(connection), loop, self._settle)
+            self._writing = Writing(self.path, database.Writer(connection), loop, self._settle)
             self._writing.start()
         except BaseException:
-            unlock_file(self._lock)
+            database.unlock_file(self._lock)
             self._lock = None
             raise
         self._opened = True
@@ -155,7 +124,7 @@ class Sqlite:
         await self._loop.run_in_executor(None, self._pool.shutdown)
         for reader in self._readers:
             reader.close()
-        unlock_file(self._lock)
+        database.unlock_file(self._lock)
         self._lock = None
 
     def _check_open(self) -> None:
@@ -171,7 +140,7 @@ class Sqlite:
         if decided and type(decided) is list:
             pending = self._pending(future, decided)
         else:
-            pending = _Pending(self._epoch, future, [], [], False, decided if type(decided) is str else "")
+            pending = Pending(self._epoch, future, [], [], False, decided if type(decided) is str else "")
             if not self._inflight:
                 self._answer(pending)
                 return future
@@ -179,7 +148,7 @@ class Sqlite:
         self._writing.submit(pending)
         return future
 
-    def _pending(self, future: asyncio.Future[Outcome], rows: list[Row]) -> _Pending:
+    def _pending(self, future: asyncio.Future[Outcome], rows: list[Row]) -> Pending:
         """The rows with the values they supersede; keeps their own values for later ones."""
         values = self._values
         befores: list[bytes | None] = []
@@ -200,9 +169,9 @@ class Sqlite:
                     heapq.heappush(self._expiring, (row.expires, row.key, row.id))
         while self._values_bytes > self.options.value_cache_bytes:
             self._values_bytes -= len(values.pop(next(iter(values))))
-        return _Pending(self._epoch, future, rows, befores, unread, "")
+        return Pending(self._epoch, future, rows, befores, unread, "")
 
-    def _settle(self, batch: list[_Pending], error: StoreError | None) -> None:
+    def _settle(self, batch: list[Pending], error: StoreError | None) -> None:
         """On the loop: a batch is durable, or failed."""
         if error is not None:
             self._fail(error)
@@ -245,7 +214,7 @@ class Sqlite:
             if not pending.future.done():
                 pending.future.set_exception(type(error)(str(error)))
 
-    def _answer(self, pending: _Pending) -> None:
+    def _answer(self, pending: Pending) -> None:
         """Answers a transaction that changed nothing, once everything before it is durable."""
         if pending.future.done():
             return
@@ -401,7 +370,7 @@ class Sqlite:
         """Does something in the writer's thread after what was submitted before, then something on the loop."""
         self._check_open()
         future: asyncio.Future[bool] = self._loop.create_future()
-        self._writing.submit(_Job(fn, then, future))
+        self._writing.submit(Job(fn, then, future))
         return future
 
     def _upkeep(self) -> None:
@@ -445,140 +414,6 @@ class Sqlite:
         await self._loop.run_in_executor(self._pool, backup.copy, self.path, os.fspath(path))
 
 
-class _Writing:
-    """The writer's thread: takes what waits, commits it, posts it back."""
-
-    def __init__(
-        self,
-        path: str,
-        writer: database.Writer,
-        loop: asyncio.AbstractEventLoop,
-        settle: Callable[[list[_Pending], StoreError | None], None],
-    ) -> None:
-        self._path = path
-        self._writer = writer
-        self._loop = loop
-        self._settle = settle
-        self._queue: queue.SimpleQueue[_Pending | _Job | None] = queue.SimpleQueue()
-        self.submit = self._queue.put
-        self._refused = -1
-        self._stopped: asyncio.Future[None] = loop.create_future()
-
-    def start(self) -> None:
-        threading.Thread(target=self._run, name="store-writer", daemon=True).start()
-
-    async def stop(self) -> None:
-        self._queue.put(None)
-        await self._stopped
-
-    def _run(self) -> None:
-        try:
-            while self._step():
-                pass
-            with contextlib.suppress(sqlite3.Error):
-                self._writer.checkpoint(truncate=True)
-            self._writer.close()
-        finally:
-            self._post(self._stopped.set_result, None)
-
-    def _step(self) -> bool:
-        """One batch or job; False at the end."""
-        take = self._queue.get_nowait
-        try:
-            item = take()
-        except queue.Empty:
-            item = self._wait()
-        batch: list[_Pending] = []
-        try:
-            while type(item) is _Pending:
-                batch.append(item)
-                if len(batch) >= MAX_BATCH:
-                    item = None
-                    break
-                item = take()
-            last = len(batch) < MAX_BATCH and item is None
-        except queue.Empty:
-            item, last = None, False
-        if batch:
-            self._commit(batch)
-        if type(item) is _Job:
-            self._do(item)
-        return not last
-
-    def _wait(self) -> _Pending | _Job | None:
-        """The next item; meanwhile, while nobody waits, the log is copied into the file."""
-        if self._writer.unsaved_pages > LOG_PAGES_IDLE:
-            try:
-                return self._queue.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
-                self._checkpoint()
-        return self._queue.get()
-
-    def _checkpoint(self) -> None:
-        try:
-            self._writer.checkpoint()
-        except sqlite3.Error as error:
-            self._writer.unsaved_pages = 0
-            log.warning("could not copy the write-ahead log into %s: %s", self._path, error)
-
-    def _commit(self, batch: list[_Pending]) -> None:
-        if batch[0].epoch <= self._refused:
-            batch = [p for p in batch if p.epoch > self._refused]
-        if not batch:
-            return
-        rows = batch[0].rows if len(batch) == 1 else [row for pending in batch for row in pending.rows]
-        try:
-            if any(pending.unread for pending in batch):
-                self._read_befores(batch)
-            self._writer.insert(rows)
-        except Exception as error:
-            self._refused = batch[-1].epoch
-            self._post(self._settle, batch, self._reason(error))
-            return
-        self._post(self._settle, batch, None)
-        if self._writer.unsaved_pages > LOG_PAGES_MAX:
-            self._checkpoint()
-
-    def _read_befores(self, batch: list[_Pending]) -> None:
-        written = {row.id: row.value for pending in batch for row in pending.rows}
-        for pending in batch:
-            if not pending.unread:
-                continue
-            for n, row in enumerate(pending.rows):
-                if row.previous and pending.befores[n] is None:
-                    found = written.get(row.previous)
-                    pending.befores[n] = self._writer.value(row.previous) if found is None else found
-
-    def _do(self, job: _Job) -> None:
-        try:
-            result = job.run(self._writer)
-        except Exception as error:
-            self._post(fail, job, self._reason(error))
-        else:
-            self._post(succeed, job, result)
-
-    def _reason(self, error: Exception) -> StoreError:
-        if isinstance(error, sqlite3.Error):
-            return database.translate(error, self._path)
-        log.error("the store's writer failed", exc_info=error)
-        return StoreUnavailable(f"{self._path}: {error}")
-
-    def _post(self, fn: Callable[..., object], *args: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(fn, *args)
-
-
-def succeed(job: _Job, result: object) -> None:
-    more = job.then(result)
-    if not job.future.done():
-        job.future.set_result(more)
-
-
-def fail(job: _Job, error: StoreError) -> None:
-    if not job.future.done():
-        job.future.set_exception(error)
-
-
 def open_and_load(path: str, created_at: int) -> tuple[sqlite3.Connection, database.State]:
     connection = database.open_file(path, created_at=created_at)
     try:
@@ -587,24 +422,3 @@ def open_and_load(path: str, created_at: int) -> tuple[sqlite3.Connection, datab
     except BaseException:
         connection.close()
         raise
-
-
-def lock_file(path: str) -> int:
-    """Holds the store for this process. Raises StoreLocked."""
-    with database.translated(path):
-        pathlib.Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise StoreLocked(f"{path} is in use by another process" + (f" ({holder})" if holder else "")) from None
-    os.truncate(descriptor, 0)
-    os.pwrite(descriptor, f"pid {os.getpid()}\n".encode(), 0)
-    return descriptor
-
-
-def unlock_file(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.close(descriptor)
