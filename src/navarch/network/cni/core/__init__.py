@@ -1,0 +1,1 @@
+"""The decisions of the pod network, pure: objects in, configuration and nft transactions out."""
