@@ -23,7 +23,9 @@ import os
 import pathlib
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -304,6 +306,38 @@ class Writer:
 
     def close(self) -> None:
         self._connection.close()
+
+
+class Copier:
+    """Copies the write-ahead log into the file beside the writer, so that commits do not wait for it: most of it, most of
+    the time. What is left when it ends is little, and the writer's own checkpoint finishes it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-copier")
+        self._connection: sqlite3.Connection | None = None
+        self._running: Future[None] | None = None
+        self._not_before = 0.0
+
+    def copy_soon(self) -> None:
+        """Starts copying unless that is being done, or was just done."""
+        if (self._running is None or self._running.done()) and time.monotonic() >= self._not_before:
+            self._running = self._thread.submit(self._copy)
+
+    def _copy(self) -> None:
+        try:
+            if self._connection is None:
+                self._connection = connect(self._path, 256)
+                self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:
+            pass  # the writer's own checkpoint reports what is wrong
+        self._not_before = time.monotonic() + 0.1
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        if self._connection is not None:
+            self._connection.close()
 
 
 class Reader:

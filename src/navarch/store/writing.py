@@ -24,8 +24,9 @@ from navarch.store.ledger import Row
 
 MAX_BATCH = 256
 """Transactions in one commit."""
-LOG_PAGES_IDLE, LOG_PAGES_MAX = 256, 8192
-"""The write-ahead log is copied into the file above the first when nobody waits, above the second at once."""
+LOG_PAGES_IDLE, LOG_PAGES_BUSY, LOG_PAGES_MAX = 256, 1024, 8192
+"""How long the write-ahead log may grow before it is copied into the file: when nobody waits; by another thread, while commits
+go on; and, when that cannot keep up, in the way of commits."""
 IDLE_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Writing:
         self._queue: queue.SimpleQueue[Pending | Job | None] = queue.SimpleQueue()
         self.submit = self._queue.put
         self._refused = -1
+        self._copier = database.Copier(path)
         self._stopped: asyncio.Future[None] = loop.create_future()
 
     def start(self) -> None:
@@ -82,6 +84,7 @@ class Writing:
         try:
             while self._step():
                 pass
+            self._copier.close()
             with contextlib.suppress(sqlite3.Error):
                 self._writer.checkpoint(truncate=True)
             self._writer.close()
@@ -145,6 +148,8 @@ class Writing:
         self._post(self._settle, batch, None)
         if self._writer.unsaved_pages > LOG_PAGES_MAX:
             self._checkpoint()
+        elif self._writer.unsaved_pages > LOG_PAGES_BUSY:
+            self._copier.copy_soon()
 
     def _read_befores(self, batch: list[Pending]) -> None:
         written = {row.id: row.value for pending in batch for row in pending.rows}
