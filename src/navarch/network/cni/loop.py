@@ -114,13 +114,13 @@ class Agent:
         for network in self._networks:
             mine = [[p for p in ports if (":" in p.pod_ip) == (network.family == "ip6")] for ports in (before, after)]
             await self._door.run(pods.change(network.family, *mine))
-        if after and not before:
+        if after:
             self._allow_loopback()
 
     def _allow_loopback(self) -> None:
         """Lets 127.0.0.1:PORT lead to a pod. The setting is the bridge's and goes with it, so it is not recorded."""
         path = pathlib.Path(f"/proc/sys/net/ipv4/conf/{self._options.bridge}/route_localnet")
-        if path.exists():
+        if path.exists() and path.read_text().strip() != "1":
             path.write_text("1")
 
 
