@@ -162,7 +162,7 @@ def test_load_balancer_addresses_and_source_ranges(cluster: Cluster, tcp: Any) -
     cluster.service("web", {"a": True}, type="LoadBalancer", status=status, externalIPs=["198.51.100.8"])
     assert tcp(cluster.machine.outside, "198.51.100.7", 80).startswith("a ")
     assert tcp(cluster.machine.outside, "198.51.100.8", 80).startswith("a ")
-    ranges = {"type": "LoadBalancer", "status": status, "loadBalancerSourceRanges": ["10.0.0.0/8", "10.1.0.0/16"]}
+    ranges: dict[str, Any] = {"type": "LoadBalancer", "status": status, "loadBalancerSourceRanges": ["10.0.0.0/8", "10.1.0.0/16"]}
     cluster.service("web", {"a": True}, **ranges)
     assert tcp(cluster.machine.outside, "198.51.100.7", 80, timeout=0.5) == "TimeoutError"
     ranges["loadBalancerSourceRanges"] = ["203.0.113.0/24"]
