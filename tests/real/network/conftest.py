@@ -182,3 +182,26 @@ def _tcp() -> Callable[..., str]:
 @pytest.fixture(name="udp")
 def _udp() -> Callable[..., str]:
     return udp
+
+
+@pytest.fixture
+def namespace() -> Iterator[Callable[[str], Namespace]]:
+    """Makes more namespaces."""
+    made: list[Namespace] = []
+
+    def make(name: str) -> Namespace:
+        made.append(Namespace(name))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def echo() -> Iterator[Callable[[Namespace, str, int, str], None]]:
+    """Starts echo servers."""
+    made: list[Echo] = []
+    yield lambda where, address, port, name: made.append(Echo(where, address, port, name))
+    for each in made:
+        each.close()

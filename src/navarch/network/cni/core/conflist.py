@@ -23,7 +23,6 @@ def conflist(pod_cidrs: Sequence[str], *, mtu: int, ipam_dir: str, bridge: str =
         "type": "bridge",
         "bridge": bridge,
         "isGateway": True,
-        "isDefaultGateway": True,
         "forceAddress": True,
         "ipMasq": False,
         "hairpinMode": True,
