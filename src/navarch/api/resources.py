@@ -191,3 +191,16 @@ def group_version_kind(kind: type[Object]) -> tuple[str, str]:
     """apiVersion and kind of a resource's type, as its objects carry them."""
     resource = of(kind)
     return resource.group_version, resource.kind
+
+
+_TYPE_ROOTS = {
+    "meta": "io.k8s.apimachinery.pkg.apis.meta",
+    "apiextensions": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
+    "apiregistration": "io.k8s.kube-aggregator.pkg.apis.apiregistration",
+}
+
+
+def type_name(kind: type[Object]) -> str:
+    """A generated type's full name in the fact tables: `io.k8s.api.core.v1.Pod`."""
+    group, version = kind.__module__.split(".")[-2:]
+    return f"{_TYPE_ROOTS.get(group, f'io.k8s.api.{group}')}.{version}.{kind.__name__}"

@@ -1,0 +1,142 @@
+"""Answers: bytes in the form the client asked for.
+
+JSON is what is stored, so it is written as it is. Tables, metadata-only objects and YAML are made from it on demand.
+
+Upstream counterpart: apiserver's endpoints/handlers/{negotiation,responsewriters}.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from aiohttp import web
+
+from navarch.api.scalars import Object
+from navarch.apiserver.context import Context
+from navarch.machinery import codec, errors
+
+JSON = "application/json"
+YAML = "application/yaml"
+_JSON_NAMES = frozenset({"application/json", "*/*", "application/*", "text/*"})
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The form of an answer. `shape` is "", "Table", "PartialObjectMetadata" or "PartialObjectMetadataList"."""
+
+    media: str = JSON
+    shape: str = ""
+    pretty: bool = False
+    version: str = "v1"
+
+
+@functools.lru_cache(256)
+def negotiate(accept: str) -> Accepted | None:
+    """The first form of an Accept header that we can give; None when there is none."""
+    if not accept:
+        return Accepted()
+    for clause in accept.split(","):
+        media, *parameters = (p.strip() for p in clause.split(";"))
+        options = dict(p.split("=", 1) for p in parameters if "=" in p)
+        shape = options.get("as", "")
+        if media in _JSON_NAMES:
+            form = JSON
+        elif media in (YAML, "text/yaml", "application/x-yaml"):
+            form = YAML
+        else:
+            continue
+        if shape and (options.get("g") != "meta.k8s.io" or options.get("v") not in ("v1", "v1beta1")):
+            continue
+        return Accepted(form, shape, options.get("pretty") in ("1", "true"), options.get("v", "v1"))
+    return None
+
+
+def accepted(context: Context, *shapes: str) -> Accepted:
+    """The form to answer in. NotAcceptable when the client takes none of ours (`shapes`: those this answer can have)."""
+    header = context.request.headers.get("Accept", "")
+    found = negotiate(header)
+    if found is None and header.startswith("application/vnd.kubernetes.protobuf") and "," not in header and ";as=" not in header:
+        return Accepted()
+    if found is None or (found.shape and found.shape not in shapes):
+        raise errors.NotAcceptable(
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        )
+    return found
+
+
+def raw(body: bytes, status: int = 200, media: str = JSON, headers: dict[str, str] | None = None) -> web.Response:
+    """Finished bytes."""
+    made = {"Content-Type": media, "Cache-Control": "no-cache, private"}
+    if headers:
+        made |= headers
+    return web.Response(body=body, status=status, headers=made)
+
+
+def of_json(context: Context, body: bytes, status: int = 200) -> web.Response:
+    """A JSON document in the form the client asked for, with the warnings collected so far."""
+    form = accepted(context, "PartialObjectMetadata", "Table", "PartialObjectMetadataList")
+    media = form.media
+    if media == YAML:
+        body = yaml.dump(codec.tree(body), Dumper=yaml.CSafeDumper, sort_keys=True, default_flow_style=False).encode()
+    elif form.pretty or context.query.get("pretty") in ("1", "true"):
+        import msgspec
+
+        body = msgspec.json.format(body, indent=2) + b"\n"
+    response = raw(body, status, media)
+    warn(context, response)
+    return response
+
+
+def of_object(context: Context, obj: Object | dict[str, Any], status: int = 200) -> web.Response:
+    return of_json(context, codec.encode(obj), status)
+
+
+def warn(context: Context, response: web.StreamResponse) -> None:
+    """Adds `Warning` headers (RFC 7234, code 299) for what the request made us note."""
+    for text in dict.fromkeys(context.warnings):
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        response.headers.add("Warning", f'299 - "{quoted}"')
+
+
+def failure(error: errors.ApiError) -> web.Response:
+    """An error as a Status."""
+    status = error.status
+    headers = {}
+    if error.retry_after:
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.Unauthorized):
+        headers["Audit-Id"] = ""
+    headers.pop("Audit-Id", None)
+    return raw(codec.encode(status), status.code or 500, headers=headers)
+
+
+def join_list(api_version: str, kind: str, revision: int, bodies: Sequence[bytes], token: str = "", remaining: int = 0) -> bytes:
+    """A list document from finished items."""
+    more = b""
+    if token:
+        more += b',"continue":"%b"' % token.encode()
+    if remaining:
+        more += b',"remainingItemCount":%d' % remaining
+    head = b'{"kind":"%bList","apiVersion":"%b","metadata":{"resourceVersion":"%d"%b},"items":[' % (
+        kind.encode(),
+        api_version.encode(),
+        revision,
+        more,
+    )
+    return b"".join((head, b",".join(bodies), b"]}\n"))
+
+
+class _Metadata(Object):
+    """Only what a PartialObjectMetadata keeps."""
+
+    metadata: Any = None
+
+
+def partial(body: bytes) -> bytes:
+    """An object's metadata alone, as PartialObjectMetadata."""
+    tree = codec.tree(body)
+    return codec.encode({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": tree.get("metadata") or {}})

@@ -1,0 +1,179 @@
+"""What a cluster has before anybody creates anything: namespaces, default roles, the `kubernetes` Service, priority classes.
+
+Objects are created when they are missing; the default roles are also brought up to date, unless annotated
+`rbac.authorization.kubernetes.io/autoupdate: "false"`.
+
+Upstream counterparts: pkg/controlplane/controller (systemnamespaces, kubernetesservice), rbac's bootstrap hook, scheduling's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from navarch.api.core import v1 as core_v1
+from navarch.api.discovery import v1 as discovery_v1
+from navarch.api.meta import v1 as meta_v1
+from navarch.api.networking import v1 as networking_v1
+from navarch.api.scalars import Object
+from navarch.api.scheduling import v1 as scheduling_v1
+from navarch.apiserver import writing
+from navarch.apiserver.authz import policy
+from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.server import Server
+from navarch.machinery import codec, timestamps
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+
+
+async def run(server: Server) -> None:
+    """Brings the cluster to where every cluster begins."""
+    for name in NAMESPACES:
+        labels = {"kubernetes.io/metadata.name": name}
+        spec = core_v1.NamespaceSpec(finalizers=["kubernetes"])
+        await ensure(
+            server,
+            core_v1.Namespace(
+                metadata=meta_v1.ObjectMeta(name=name, labels=labels), spec=spec, status=core_v1.NamespaceStatus(phase="Active")
+            ),
+        )
+    for obj in policy.objects():
+        await reconcile_role(server, obj)
+    for obj in _priority_classes():
+        await ensure(server, obj)
+    await _kubernetes_service(server)
+
+
+def _served(server: Server, obj: Obj) -> Any:
+    from navarch.api import resources
+
+    resource = resources.of(type(obj))
+    found = server.catalog.get(resource.group, resource.version, resource.plural)
+    assert found is not None
+    return found
+
+
+async def ensure(server: Server, obj: Object) -> bool:
+    """Creates an object unless it is there. Whether it was created."""
+    made: Obj = obj
+    served = _served(server, made)
+    name, namespace = made.metadata.name, made.metadata.namespace or ""
+    if served.cache.get(served.key(name, namespace)) is not None:
+        return False
+    made.apiVersion, made.kind = served.resource.group_version, served.resource.kind
+    made.metadata.uid = str(uuid.uuid4())
+    made.metadata.creationTimestamp = timestamps.seconds(writing.now())
+    if served.strategy.generation:
+        made.metadata.generation = 1
+    served.strategy.default(made)
+    await server.storage.put(served, name, namespace, codec.encode(made), 0)
+    return True
+
+
+async def reconcile_role(server: Server, obj: Object) -> None:
+    """Creates a default role or binding, or adds to an existing one what it lacks."""
+    if await ensure(server, obj):
+        return
+    wanted: Obj = obj
+    served = _served(server, wanted)
+    name, namespace = wanted.metadata.name, wanted.metadata.namespace or ""
+    entry = served.cache.get(served.key(name, namespace))
+    assert entry is not None
+    held = served.decode(entry.body)
+    held.metadata.resourceVersion = None
+    if (held.metadata.annotations or {}).get(_AUTOUPDATE) == "false":
+        return
+    before = codec.encode(held)
+    for part in ("rules", "subjects"):
+        lacking = _lacking(getattr(held, part, None), getattr(wanted, part, None))
+        if lacking:
+            setattr(held, part, [*(getattr(held, part) or ()), *lacking])
+    if codec.encode(held) != before:
+        await server.storage.put(served, name, namespace, codec.encode(held), entry.version)
+
+
+def _lacking(held: Iterable[Any] | None, wanted: Iterable[Any] | None) -> list[Any]:
+    there = list(held or ())
+    return [w for w in wanted or () if w not in there]
+
+
+def _priority_classes() -> list[Object]:
+    made: list[Object] = []
+    for name, value, about in (
+        (
+            "system-cluster-critical",
+            2000000000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        ("system-node-critical", 2000001000, "Used for system critical pods that must not be moved from their current node."),
+    ):
+        metadata = meta_v1.ObjectMeta(name=name)
+        made.append(scheduling_v1.PriorityClass(metadata=metadata, value=value, description=about, preemptionPolicy="PreemptLowerPriority"))
+    return made
+
+
+def service_address(cidr: str) -> str:
+    """The ClusterIP of the `kubernetes` Service: the first address of the range."""
+    return str(next(ipaddress.ip_network(cidr).hosts()))
+
+
+async def _kubernetes_service(server: Server) -> None:
+    """The Service through which pods reach this server, its endpoints, and the range Services take their addresses from."""
+    options = server.options
+    first = service_address(options.service_cluster_ip_range)
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    port = core_v1.ServicePort(name="https", port=443, protocol="TCP", targetPort=options.secure_port)
+    family = "IPv6" if ":" in first else "IPv4"
+    spec = core_v1.ServiceSpec(
+        type="ClusterIP", clusterIP=first, clusterIPs=[first], ports=[port], sessionAffinity="None", ipFamilies=[family],
+        ipFamilyPolicy="SingleStack", internalTrafficPolicy="Cluster",
+    )  # fmt: skip
+    metadata = meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=labels)
+    await ensure(
+        server, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus()))
+    )
+    await ensure(
+        server,
+        networking_v1.ServiceCIDR(
+            metadata=meta_v1.ObjectMeta(name="kubernetes"), spec=networking_v1.ServiceCIDRSpec(cidrs=[options.service_cluster_ip_range])
+        ),
+    )
+    address = options.advertise_address or options.bind_address
+    subset = core_v1.EndpointSubset(
+        addresses=[core_v1.EndpointAddress(ip=address)],
+        ports=[core_v1.EndpointPort(name="https", port=options.secure_port, protocol="TCP")],
+    )
+    mirrored = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    await put(
+        server, core_v1.Endpoints(metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=mirrored), subsets=[subset])
+    )
+    await put(
+        server,
+        discovery_v1.EndpointSlice(
+            metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels={"kubernetes.io/service-name": "kubernetes"}),
+            addressType=family,
+            endpoints=[discovery_v1.Endpoint(addresses=[address], conditions=discovery_v1.EndpointConditions(ready=True))],
+            ports=[discovery_v1.EndpointPort(name="https", port=options.secure_port, protocol="TCP")],
+        ),
+    )
+
+
+async def put(server: Server, obj: Object) -> None:
+    """Creates an object, or gives the existing one this content."""
+    wanted: Obj = obj
+    if await ensure(server, obj):
+        return
+    served = _served(server, wanted)
+    name, namespace = wanted.metadata.name, wanted.metadata.namespace or ""
+    entry = served.cache.get(served.key(name, namespace))
+    assert entry is not None
+    held = served.decode(entry.body)
+    wanted.metadata, wanted.apiVersion, wanted.kind = held.metadata, held.apiVersion, held.kind
+    held.metadata.resourceVersion = None
+    served.strategy.default(wanted)
+    value = codec.encode(wanted)
+    if value != codec.encode(held):
+        await server.storage.put(served, name, namespace, value, entry.version)

@@ -1,0 +1,174 @@
+"""The API server's life: open the store, fill the caches, bootstrap, serve over TLS, stop cleanly.
+
+Without certificate flags it makes its own authority and certificates below `--data-dir`/pki, so that it can run alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import pathlib
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from aiohttp import web
+from cryptography import x509
+
+from navarch.apiserver import bootstrap
+from navarch.apiserver.authn import Authenticator
+from navarch.apiserver.authn.static import TokenFile
+from navarch.apiserver.authn.tokens import TokenIssuer, TokenVerifier
+from navarch.apiserver.authz import Authorizer
+from navarch.apiserver.authz.node import NodeAuthorizer
+from navarch.apiserver.authz.rbac import Rbac
+from navarch.apiserver.chain import Chain
+from navarch.apiserver.endpoints import Endpoints, OpenApiDocuments
+from navarch.apiserver.kubelets import Kubelets
+from navarch.apiserver.metrics import Metrics
+from navarch.apiserver.served import Catalog
+from navarch.apiserver.server import Options, Server
+from navarch.apiserver.storage import Storage
+from navarch.lib import pki
+from navarch.machinery import codec
+from navarch.store.interface import Store
+
+_log = logging.getLogger(__name__)
+__all__ = ["Options", "run"]
+
+
+@dataclass(slots=True)
+class _State:
+    caches: bool = False
+    bootstrap: bool = False
+
+
+async def run(options: Options, ready: Callable[[], None] = lambda: None) -> None:
+    """Serves until cancelled. Raises OSError when the address is taken, and the store's and token file's errors."""
+    options = _with_certificates(options)
+    store = _store(options)
+    await store.start()
+    try:
+        await _serve(options, store, ready)
+    finally:
+        await store.close()
+
+
+def _store(options: Options) -> Store:
+    if options.storage_backend == "memory":
+        from navarch.store.memory import Memory
+
+        return Memory()
+    from navarch.store.sqlite import Sqlite
+
+    folder = pathlib.Path(options.data_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Sqlite(folder / "store.db")
+
+
+async def _serve(options: Options, store: Store, ready: Callable[[], None]) -> None:
+    state = _State()
+    server = make_server(options, store)
+    server.storage.listen(server.authorizer.rbac.changed)
+    await server.storage.start()
+    server.authorizer.rbac.generation += 1
+    state.caches = True
+    endpoints = Endpoints(
+        server,
+        lambda: {"ping": True, "store": True, "caches": state.caches, "bootstrap": state.bootstrap},
+        OpenApiDocuments(),
+    )
+    http = web.Server(Chain(server, endpoints).handle, handler_cancellation=True, keepalive_timeout=90, access_log=None)
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(
+        http, options.bind_address, options.secure_port, ssl=_tls(options), backlog=1024, reuse_address=True
+    )
+    try:
+        await bootstrap.run(server)
+        state.bootstrap = True
+        ready()
+        await asyncio.Event().wait()
+    finally:
+        server.stopping.set()
+        listener.close()
+        await http.shutdown(timeout=2.0)
+        await server.kubelets.close()
+        await server.storage.stop()
+
+
+def make_server(options: Options, store: Store) -> Server:
+    """The server's parts over a store, not yet started."""
+    catalog = Catalog()
+    storage = Storage(store, catalog)
+    audiences = tuple(a for a in options.api_audiences.split(",") if a) or (options.service_account_issuer,)
+    signing = pathlib.Path(options.service_account_signing_key_file).read_bytes()
+    issuer = TokenIssuer(options.service_account_issuer, signing, audiences)
+
+    def exists(plural: str, namespace: str, name: str, uid: str) -> bool:
+        served = catalog.of("", plural)
+        entry = served.cache.get(served.key(name, namespace))
+        return entry is not None and (not uid or codec.tree(entry.body)["metadata"].get("uid") == uid)
+
+    verifier = TokenVerifier(options.service_account_issuer, (issuer.public_pem,), audiences, exists)
+    authenticator = Authenticator(TokenFile(options.token_auth_file), verifier, *_front_proxy(options))
+    kubelets = Kubelets(catalog, options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority)
+    authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog))
+    return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics())
+
+
+def _front_proxy(options: Options) -> tuple[str, tuple[str, ...]]:
+    """The common name of the front proxy's authority, and the names it trusts."""
+    if not options.requestheader_client_ca_file:
+        return "", ()
+    certificate = x509.load_pem_x509_certificate(pathlib.Path(options.requestheader_client_ca_file).read_bytes())
+    name = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    allowed = tuple(n for n in options.requestheader_allowed_names.split(",") if n)
+    return str(name[0].value) if name else "", allowed
+
+
+def _tls(options: Options) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(options.tls_cert_file, options.tls_private_key_file)
+    for file in (options.client_ca_file, options.requestheader_client_ca_file):
+        if file:
+            context.load_verify_locations(file)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _with_certificates(options: Options) -> Options:
+    """Options whose certificate files exist: those given, and made ones for the rest."""
+    folder = pathlib.Path(options.data_dir) / "pki"
+    now = datetime.datetime.now(datetime.UTC)
+    made: dict[str, str] = {}
+    if not options.tls_cert_file:
+        ca = _own_authority(folder, now)
+        certificate, key = folder / "apiserver.crt", folder / "apiserver.key"
+        if not certificate.exists():
+            names = [
+                "localhost", "127.0.0.1", options.bind_address, options.advertise_address or options.bind_address, "kubernetes",
+                "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+                bootstrap.service_address(options.service_cluster_ip_range),
+            ]  # fmt: skip
+            pki.issue(ca, "kube-apiserver", now, names=list(dict.fromkeys(names)), server=True).write(certificate, key)
+        made |= {"tls_cert_file": str(certificate), "tls_private_key_file": str(key)}
+        if not options.client_ca_file:
+            made["client_ca_file"] = str(folder / "ca.crt")
+    if not options.service_account_signing_key_file:
+        signing = folder / "sa.key"
+        if not signing.exists():
+            pki.write_private(signing, pki.rsa_key())
+        made["service_account_signing_key_file"] = str(signing)
+    return replace(options, **made)
+
+
+def _own_authority(folder: pathlib.Path, now: datetime.datetime) -> pki.Pair:
+    certificate, key = folder / "ca.crt", folder / "ca.key"
+    if certificate.exists() and key.exists():
+        return pki.Pair(certificate.read_bytes(), key.read_bytes())
+    ca = pki.authority("kubernetes", now)
+    ca.write(certificate, key)
+    return ca

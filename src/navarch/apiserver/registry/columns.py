@@ -1,0 +1,111 @@
+"""The columns of tables: for each kind, what `kubectl get` shows of it.
+
+A column is a name, a type and a function of the object as builtin values (and the time). Priority 0 is always shown,
+1 with `-o wide`.
+
+Upstream counterpart: pkg/printers/internalversion/printers.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from navarch.machinery import timestamps
+
+Tree = dict[str, Any]
+Cell = Callable[[Tree, float], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `format` is "name" for the column that names the object."""
+
+    name: str
+    cell: Cell
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+    def definition(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "type": self.type,
+            "format": self.format,
+            "description": self.description,
+            "priority": self.priority,
+        }
+
+
+def name(tree: Tree, now: float) -> str:
+    return str(tree["metadata"].get("name", ""))
+
+
+def age(tree: Tree, now: float) -> str:
+    """The object's age, as upstream shows durations."""
+    return since(tree["metadata"].get("creationTimestamp"), now)
+
+
+def since(stamp: str | None, now: float) -> str:
+    if not stamp:
+        return "<unknown>"
+    return duration(now - timestamps.parse(stamp))
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: 45s, 3m20s, 5h, 2d4h, 3y10d (k8s.io/apimachinery/pkg/util/duration)."""
+    whole = int(seconds)
+    if whole < -1:
+        return "<invalid>"
+    whole = max(whole, 0)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if whole < 120:
+        return f"{whole}s"
+    if minutes < 10:
+        return f"{minutes}m{rest}s" if (rest := whole % 60) else f"{minutes}m"
+    if minutes < 180:
+        return f"{minutes}m"
+    if hours < 8:
+        return f"{hours}h{rest}m" if (rest := minutes % 60) else f"{hours}h"
+    if hours < 48:
+        return f"{hours}h"
+    if hours < 192:
+        return f"{days}d{rest}h" if (rest := hours % 24) else f"{days}d"
+    if days < 365 * 2:
+        return f"{days}d"
+    if days < 365 * 8:
+        return f"{days // 365}y{rest}d" if (rest := days % 365) else f"{days // 365}y"
+    return f"{days // 365}y"
+
+
+def created(tree: Tree, now: float) -> str:
+    return str(tree["metadata"].get("creationTimestamp", ""))
+
+
+NAME = Column("Name", name, format="name", description="Name must be unique within a namespace.")
+AGE = Column("Age", age, description="Time since the object was created.")
+_DEFAULT = (NAME, Column("Created At", created, type="date", description="When the object was created."))
+
+
+def of(group: str, plural: str) -> Sequence[Column]:
+    """The columns of a resource."""
+    from navarch.apiserver.registry import column_table
+
+    return column_table.COLUMNS.get((group, plural), _DEFAULT)
+
+
+def cells(columns: Sequence[Column], tree: Tree, now: float) -> list[Any]:
+    return [c.cell(tree, now) for c in columns]
+
+
+def row_conditions(tree: Tree) -> list[Tree]:
+    """Finished pods are marked, so that kubectl can leave them out."""
+    if tree.get("kind") == "Pod":
+        phase = (tree.get("status") or {}).get("phase")
+        if phase == "Succeeded":
+            return [{"type": "Completed", "status": "True", "reason": "Succeeded", "message": "The pod has completed successfully."}]
+        if phase == "Failed":
+            return [{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}]
+    return []

@@ -1,0 +1,204 @@
+"""What the server serves: each resource with its strategy, its types and the cache that holds its objects.
+
+Two API versions of one kind share a cache (events, horizontalpodautoscalers): objects are stored in one of them and converted
+on the way in and out.
+
+Upstream counterpart: the REST storages that pkg/controlplane installs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from navarch.api import resources
+from navarch.api.scalars import Object
+from navarch.apiserver import registry
+from navarch.apiserver.registry import conversion
+from navarch.apiserver.registry.columns import Column
+from navarch.apiserver.registry.strategy import Obj, Strategy
+from navarch.apiserver.watch_cache import Cache, Entry
+from navarch.machinery import codec, schema
+
+ROOT = "/registry/"
+
+
+@dataclass(slots=True, eq=False)
+class Served:
+    """One resource in one version.
+
+    `convert_in(tree)` and `convert_out(tree)` change builtin trees between this version and the stored one; None when this is
+    the stored one.
+    """
+
+    resource: resources.Resource
+    strategy: Strategy
+    cache: Cache
+    object_type: type[Object]
+    convert_in: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    convert_out: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    columns: Sequence[Column] = ()
+    _converted: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        return self.resource.group
+
+    @property
+    def plural(self) -> str:
+        return self.resource.plural
+
+    @property
+    def has_status(self) -> bool:
+        return "status" in self.resource.subresources
+
+    def key(self, name: str, namespace: str) -> str:
+        """The cache's key of an object."""
+        return f"{namespace}/{name}" if self.resource.namespaced else name
+
+    def store_key(self, name: str, namespace: str) -> str:
+        return self.cache.prefix + self.key(name, namespace)
+
+    def schema(self) -> schema.Schema:
+        """The merge semantics of its fields."""
+        return schema.named(resources.type_name(self.resource.object_type))
+
+    @property
+    def custom(self) -> bool:
+        """A custom resource: no generated type, no strategic merge."""
+        return False
+
+    @property
+    def no_collection(self) -> bool:
+        """Kinds the garbage collector leaves alone: no finalizers of its are put on them."""
+        return (self.group, self.plural) in (("", "events"), ("events.k8s.io", "events"))
+
+    def external(self, obj: Obj) -> Any:
+        """A stored object in this version: a struct, or a tree where it had to be converted."""
+        return obj if self.convert_out is None else self.convert_out(codec.to_tree(obj))
+
+    def scale_values(self, obj: Obj) -> tuple[int | None, int | None]:
+        """(spec.replicas, status.replicas) of an object that can be scaled."""
+        return obj.spec.replicas if obj.spec else None, obj.status.replicas if obj.status else None
+
+    def set_scale(self, obj: Obj, replicas: int) -> None:
+        obj.spec.replicas = replicas
+
+    def keep_for_status(self, new: Obj, old: Obj) -> None:
+        """For objects that are no structs: everything but metadata and status stays as it was."""
+        new.content = {**old.content, "status": new.content.get("status")}
+
+    def decode(self, body: bytes) -> Obj:
+        """A typed object from a cache entry's bytes (stored version)."""
+        return codec.decode(self.object_type, body)
+
+    def body(self, entry: Entry) -> bytes:
+        """An entry's JSON in this version."""
+        if self.convert_out is None:
+            return entry.body
+        held = self._converted.get(entry.key)
+        if held is None or held[0] != entry.version:
+            held = (entry.version, self.convert(entry.body))
+            self._converted[entry.key] = held
+            if len(self._converted) > 4096:
+                self._converted.pop(next(iter(self._converted)))
+        return held[1]
+
+    def convert(self, body: bytes) -> bytes:
+        """Any object's JSON, from the stored version to this one."""
+        if self.convert_out is None:
+            return body
+        return codec.encode(self.convert_out(codec.tree(body)))
+
+
+class Catalog:
+    """Everything served, by group, version and plural. Custom resources come and go."""
+
+    def __init__(self) -> None:
+        self._served: dict[tuple[str, str, str], Served] = {}
+        self.caches: dict[str, Cache] = {}
+        self.generation = 0
+        self._build()
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(tuple(self._served.values()))
+
+    def get(self, group: str, version: str, plural: str) -> Served | None:
+        return self._served.get((group, version, plural))
+
+    def of(self, group: str, plural: str) -> Served:
+        """The preferred version of a resource. KeyError when it is not served."""
+        for (g, _, p), served in self._served.items():
+            if g == group and p == plural:
+                return served
+        raise KeyError(f"{plural}.{group}")
+
+    def by_kind(self, group: str, version: str, kind: str) -> Served | None:
+        for served in self._served.values():
+            r = served.resource
+            if (r.group, r.version, r.kind) == (group, version, kind):
+                return served
+        return None
+
+    @staticmethod
+    def is_virtual(resource: resources.Resource) -> bool:
+        """Whether a resource is answered without being stored."""
+        return (resource.group, resource.version, resource.plural) in registry.VIRTUAL
+
+    def versions(self) -> Mapping[str, list[str]]:
+        """group → its versions, the preferred one first."""
+        found: dict[str, list[str]] = {}
+        for group, version, _ in (*self._served, *registry.VIRTUAL):
+            if version not in found.setdefault(group, []):
+                found[group].append(version)
+        return {g: sorted(v, key=_preference) for g, v in found.items()}
+
+    def add(self, served: Served) -> None:
+        r = served.resource
+        self._served[r.group, r.version, r.plural] = served
+        self.caches[served.cache.prefix] = served.cache
+        self.generation += 1
+
+    def remove(self, group: str, version: str, plural: str) -> None:
+        if self._served.pop((group, version, plural), None) is not None:
+            self.generation += 1
+
+    def _build(self) -> None:
+        table = resources.table()
+        for key in sorted(table, key=lambda k: (k[0], _preference(k[1]), k[2])):
+            if key not in registry.SERVED_VERSIONS and not _stable(key[1]):
+                continue
+            if key in registry.VIRTUAL:
+                continue
+            self.add(self._serve(table[key]))
+
+    def _serve(self, resource: resources.Resource) -> Served:
+        stored = conversion.STORED.get((resource.group, resource.version, resource.plural))
+        home = resources.table()[stored.home] if stored else resource
+        prefix = f"{ROOT}{home.plural}.{home.group}/" if home.group else f"{ROOT}{home.plural}/"
+        cache = self.caches.get(prefix)
+        if cache is None:
+            selectable = registry.SELECTABLE_FIELDS.get((home.group, home.plural), ())
+            indexed = registry.INDEXED_FIELDS.get((home.group, home.plural), ())
+            cache = Cache(prefix, selectable, indexed)
+        strategy = registry.strategy(home.group, home.plural)
+        return Served(
+            resource,
+            strategy,
+            cache,
+            home.object_type,
+            stored.inward if stored else None,
+            stored.outward if stored else None,
+        )
+
+
+def _stable(version: str) -> bool:
+    return "alpha" not in version and "beta" not in version
+
+
+def _preference(version: str) -> tuple[int, int, str]:
+    """Stable before beta before alpha, later before earlier."""
+    level = 2 if "alpha" in version else 1 if "beta" in version else 0
+    digits = version.removeprefix("v").split("alpha")[0].split("beta")[0]
+    return level, -int(digits or 0) if digits.isdigit() else 0, version

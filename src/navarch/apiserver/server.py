@@ -1,0 +1,64 @@
+"""The server's parts in one place: what every verb may need. Made by `loop`, which also starts and stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from navarch.apiserver.served import Catalog
+from navarch.apiserver.storage import Storage
+
+if TYPE_CHECKING:
+    from navarch.apiserver.authn import Authenticator
+    from navarch.apiserver.authn.tokens import TokenIssuer
+    from navarch.apiserver.authz import Authorizer
+    from navarch.apiserver.kubelets import Kubelets
+    from navarch.apiserver.metrics import Metrics
+
+
+@dataclass(slots=True)
+class Server:
+    """Everything a request can touch."""
+
+    catalog: Catalog
+    storage: Storage
+    authenticator: Authenticator
+    authorizer: Authorizer
+    issuer: TokenIssuer
+    kubelets: Kubelets
+    options: Options
+    metrics: Metrics
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The API server's flags, upstream's names. Paths are files; empty means the default that `loop` describes."""
+
+    data_dir: str
+    bind_address: str = "127.0.0.1"
+    secure_port: int = 6443
+    advertise_address: str = ""
+    tls_cert_file: str = ""
+    tls_private_key_file: str = ""
+    client_ca_file: str = ""
+    token_auth_file: str = ""
+    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
+    service_account_key_file: str = ""
+    service_account_signing_key_file: str = ""
+    service_cluster_ip_range: str = "10.96.0.0/16"
+    service_node_port_range: str = "30000-32767"
+    kubelet_client_certificate: str = ""
+    kubelet_client_key: str = ""
+    kubelet_certificate_authority: str = ""
+    requestheader_client_ca_file: str = ""
+    requestheader_allowed_names: str = "front-proxy-client"
+    proxy_client_cert_file: str = ""
+    proxy_client_key_file: str = ""
+    storage_backend: str = "sqlite"
+    authorization_mode: str = "Node,RBAC"
+    enable_admission_plugins: str = ""
+    disable_admission_plugins: str = ""
+    api_audiences: str = ""
+    history_hours: float = 24.0

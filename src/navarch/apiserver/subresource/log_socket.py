@@ -1,0 +1,33 @@
+"""pods/log over WebSocket: the log as binary (`binary.k8s.io`) or base64 text frames on one channel.
+
+Upstream counterpart: apiserver's util/wsstream Reader.
+"""
+
+from __future__ import annotations
+
+import base64
+
+import aiohttp
+from aiohttp import web
+
+from navarch.apiserver.context import Context
+from navarch.apiserver.kubelets import Target
+from navarch.apiserver.server import Server
+
+_PROTOCOLS = ("binary.k8s.io", "base64.binary.k8s.io")
+
+
+async def handle(context: Context, server: Server, target: Target, path: str) -> web.StreamResponse:
+    socket = web.WebSocketResponse(protocols=_PROTOCOLS, compress=False)
+    await socket.prepare(context.request)
+    text = socket.ws_protocol == "base64.binary.k8s.io"
+    ssl = target.tls if target.tls is not None else True
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
+    async with server.kubelets.session.get(target.base + path, ssl=ssl, timeout=timeout) as answer:
+        async for part in answer.content.iter_any():
+            if text:
+                await socket.send_str(base64.b64encode(part).decode())
+            else:
+                await socket.send_bytes(part)
+    await socket.close()
+    return socket

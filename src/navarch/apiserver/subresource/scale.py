@@ -1,0 +1,108 @@
+"""The scale subresource: `spec.replicas` of anything that has it, as an autoscaling/v1 Scale.
+
+Upstream counterparts: the ScaleREST storages of apps and core.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from navarch.api.autoscaling import v1 as autoscaling_v1
+from navarch.api.meta import v1 as meta_v1
+from navarch.apiserver import answers, writing
+from navarch.apiserver.context import Context
+from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.served import Served
+from navarch.apiserver.server import Server
+from navarch.apiserver.verbs import get, patch, update
+from navarch.apiserver.watch_cache import Entry
+from navarch.machinery import codec, errors, field, selectors
+
+
+def scale_of(served: Served, entry: Entry) -> autoscaling_v1.Scale:
+    """The Scale of an object."""
+    return scale_from(served, served.decode(entry.body), str(entry.version))
+
+
+def scale_from(served: Served, obj: Obj, version: str) -> autoscaling_v1.Scale:
+    m = obj.metadata
+    made = autoscaling_v1.Scale(apiVersion="autoscaling/v1", kind="Scale")
+    made.metadata = meta_v1.ObjectMeta(
+        name=m.name, namespace=m.namespace, uid=m.uid, resourceVersion=version, creationTimestamp=m.creationTimestamp
+    )
+    spec, status = served.scale_values(obj)
+    made.spec = autoscaling_v1.ScaleSpec(replicas=spec)
+    made.status = autoscaling_v1.ScaleStatus(replicas=status or 0, selector=_selector(obj))
+    return made
+
+
+def _selector(obj: Obj) -> str | None:
+    selector = getattr(getattr(obj, "spec", None), "selector", None)
+    if isinstance(selector, meta_v1.LabelSelector):
+        return str(selectors.from_object(selector)) or None
+    return ",".join(f"{k}={v}" for k, v in sorted(selector.items())) if isinstance(selector, dict) else None
+
+
+async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    info = context.info
+    entry = get.entry_of(served, info.name, info.namespace)
+    if info.verb == "get":
+        return answers.of_object(context, scale_of(served, entry))
+    if info.verb == "update":
+        wanted = await _body(context)
+    else:
+        wanted = await _patched(context, served, entry)
+    changed = await _apply(context, served, server, wanted)
+    return answers.of_object(context, changed)
+
+
+async def _body(context: Context) -> autoscaling_v1.Scale:
+    text = writing.as_json(context, await writing.body(context))
+    return _decode(text)
+
+
+def _decode(text: bytes) -> autoscaling_v1.Scale:
+    try:
+        return codec.decode(autoscaling_v1.Scale, text)
+    except codec.DecodeError as error:
+        raise errors.BadRequest(f'Scale in version "v1" cannot be handled as a Scale: {error}') from None
+
+
+async def _patched(context: Context, served: Served, entry: Entry) -> autoscaling_v1.Scale:
+    """The Scale after a patch of it."""
+    from navarch.machinery.patch import json_patch, merge
+
+    document = patch.parse(await writing.body(context))
+    tree = codec.to_tree(scale_of(served, entry))
+    given = tree["metadata"].pop("resourceVersion", None)
+    media = writing.media_type(context)
+    if media == patch.JSON_PATCH:
+        tree = json_patch.apply(tree, document)
+    elif media in (patch.MERGE, patch.STRATEGIC, patch.APPLY_YAML):
+        tree = merge.apply(tree, document)
+    else:
+        raise errors.UnsupportedMediaType("the body of the request was in an unknown format")
+    del given
+    return _decode(codec.encode(tree))
+
+
+async def _apply(context: Context, served: Served, server: Server, wanted: autoscaling_v1.Scale) -> autoscaling_v1.Scale:
+    replicas = (wanted.spec.replicas if wanted.spec else None) or 0
+    metadata = wanted.metadata or meta_v1.ObjectMeta()
+    if replicas < 0:
+        problem = field.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise field.invalid_error("autoscaling", "Scale", context.info.name, [problem])
+    if metadata.name and metadata.name != context.info.name:
+        raise errors.BadRequest(f"the name of the object ({metadata.name}) does not match the name on the URL ({context.info.name})")
+
+    async def make(old: Obj) -> Obj:
+        new = served.decode(codec.encode(old))
+        served.set_scale(new, replicas)
+        new.metadata.resourceVersion = metadata.resourceVersion
+        if metadata.uid:
+            new.metadata.uid = metadata.uid
+        return new
+
+    changed = await update.change(context, served, server, make, subresource="scale")
+    obj = served.decode(changed.body)
+    return scale_from(served, obj, obj.metadata.resourceVersion)

@@ -1,0 +1,82 @@
+"""serviceaccounts/token: TokenRequest, a token bound to an object and a time.
+
+Upstream counterpart: pkg/registry/core/serviceaccount/storage/token.go.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from navarch.api.authentication import v1 as authentication_v1
+from navarch.api.core import v1 as core_v1
+from navarch.api.meta import v1 as meta_v1
+from navarch.apiserver import answers, writing
+from navarch.apiserver.authn.tokens import Binding
+from navarch.apiserver.context import Context
+from navarch.apiserver.served import Served
+from navarch.apiserver.server import Server
+from navarch.apiserver.verbs import get
+from navarch.machinery import codec, errors, field, timestamps
+
+_LEAST, _MOST, _DEFAULT = 600, 2**32, 3600
+
+
+async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    if context.info.verb != "create":
+        raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+    info = context.info
+    text = writing.as_json(context, await writing.body(context))
+    try:
+        request = codec.decode(authentication_v1.TokenRequest, text)
+    except codec.DecodeError as error:
+        raise errors.BadRequest(f'TokenRequest in version "v1" cannot be handled as a TokenRequest: {error}') from None
+    entry = get.entry_of(served, info.name, info.namespace)
+    account = codec.decode(core_v1.ServiceAccount, entry.body)
+    assert account.metadata is not None
+    spec = request.spec or authentication_v1.TokenRequestSpec()
+    seconds = spec.expirationSeconds or _DEFAULT
+    _check(info.name, seconds)
+    bound = _binding(server, info.namespace, info.name, spec.boundObjectRef)
+    audiences = tuple(spec.audiences or ()) or server.issuer.audiences
+    token, expires = server.issuer.issue(info.namespace, info.name, account.metadata.uid or "", audiences, seconds, bound)
+    spec.audiences, spec.expirationSeconds = list(audiences), seconds
+    request.apiVersion, request.kind, request.spec = "authentication.k8s.io/v1", "TokenRequest", spec
+    request.metadata = meta_v1.ObjectMeta(name=info.name, namespace=info.namespace, creationTimestamp=timestamps.seconds(writing.now()))
+    request.status = authentication_v1.TokenRequestStatus(token=token, expirationTimestamp=timestamps.seconds(expires))
+    return answers.of_object(context, request, 201)
+
+
+def _check(name: str, seconds: int) -> None:
+    problem: field.Problem | None = None
+    if seconds < _LEAST:
+        problem = field.invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
+    elif seconds > _MOST:
+        problem = field.invalid("spec.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds")
+    if problem is not None:
+        raise field.invalid_error("authentication.k8s.io", "TokenRequest", name, [problem])
+
+
+def _binding(server: Server, namespace: str, account: str, reference: authentication_v1.BoundObjectReference | None) -> Binding | None:
+    """What the token is to be bound to. NotFound, Conflict, BadRequest when that cannot be."""
+    if reference is None:
+        return None
+    kind, name = reference.kind or "", reference.name or ""
+    plural = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}.get(kind)
+    if plural is None:
+        raise errors.BadRequest(f"cannot bind token to object of type {reference.apiVersion}, Kind={kind}")
+    served = server.catalog.of("", plural)
+    entry = get.entry_of(served, name, namespace)
+    obj = served.decode(entry.body)
+    uid = obj.metadata.uid or ""
+    if reference.uid and reference.uid != uid:
+        why = f"the UID in the bound object reference ({reference.uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        raise errors.conflict("", plural, name, why)
+    node, node_uid = "", ""
+    if kind == "Pod":
+        if (obj.spec.serviceAccountName or "default") != account:
+            raise errors.BadRequest(f'cannot bind token for serviceaccount "{account}" to pod running with different serviceaccount name.')
+        node = obj.spec.nodeName or ""
+        holder = server.catalog.of("", "nodes").cache.get(node) if node else None
+        if holder is not None:
+            node_uid = codec.tree(holder.body)["metadata"].get("uid", "")
+    return Binding(kind, name, uid, node, node_uid)

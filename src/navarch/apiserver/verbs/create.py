@@ -1,0 +1,64 @@
+"""POST to a collection: a new object."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from navarch.apiserver import admission, answers, managed_fields, watch_cache, writing
+from navarch.apiserver.context import Context
+from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.served import Served
+from navarch.apiserver.server import Server
+from navarch.machinery import codec, errors, names
+
+_GENERATED_TRIES = 8
+
+
+async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    writing.check_options(context, "CreateOptions")
+    answers.accepted(context, "PartialObjectMetadata", "Table")
+    obj = writing.object_from(context, served, await writing.body(context))
+    body = await create(context, served, server, obj)
+    return answers.of_json(context, served.convert(body), 201)
+
+
+async def create(context: Context, served: Served, server: Server, obj: Obj) -> bytes:
+    """Stores a new object and returns its JSON. AlreadyExists, Invalid, and what admission raises."""
+    writing.begin_create(context, served, obj, writing.now())
+    reset_status(served, obj)
+    served.strategy.prepare_create(obj)
+    managed_fields.on_create(context, served, obj)
+    attributes = admission.Attributes(
+        context, served, "CREATE", obj.metadata.name or "", obj.metadata.namespace or "", obj, None, dry_run=context.dry_run
+    )
+    await admission.mutate(attributes, server)
+    obj = attributes.obj
+    writing.check_create(served, obj)
+    await admission.validate(attributes, server)
+    return await insert(context, served, server, obj)
+
+
+def reset_status(served: Served, obj: Obj) -> None:
+    """A client does not set the status of what it creates, where status is a subresource."""
+    if served.has_status and not served.strategy.status_on_create and hasattr(obj, "status"):
+        obj.status = None
+
+
+async def insert(context: Context, served: Served, server: Server, obj: Obj) -> bytes:
+    """Writes the object, trying other names when a generated one is taken."""
+    metadata = obj.metadata
+    namespace = metadata.namespace or ""
+    ttl = 3600.0 if served.cache.prefix == "/registry/events/" else None
+    for _ in range(_GENERATED_TRIES if metadata.generateName else 1):
+        name = metadata.name or ""
+        value = codec.encode(obj)
+        if context.dry_run:
+            if served.cache.get(served.key(name, namespace)) is None:
+                return value
+        else:
+            revision = await server.storage.put(served, name, namespace, value, 0, ttl)
+            if revision is not None:
+                return watch_cache.splice(value, revision)
+        if metadata.generateName:
+            metadata.name = names.generate(metadata.generateName)
+    raise errors.already_exists(served.group, served.plural, metadata.name or "")

@@ -1,0 +1,34 @@
+"""GET of one object: the cache's bytes, written as they are."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from navarch.apiserver import answers, tables
+from navarch.apiserver.context import Context
+from navarch.apiserver.served import Served
+from navarch.apiserver.server import Server
+from navarch.apiserver.watch_cache import Entry
+from navarch.machinery import errors
+
+
+def entry_of(served: Served, name: str, namespace: str) -> Entry:
+    """The object's entry. NotFound when there is none."""
+    entry = served.cache.get(served.key(name, namespace))
+    if entry is None:
+        raise errors.not_found(served.group, served.plural, name)
+    return entry
+
+
+async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    info = context.info
+    entry = entry_of(served, info.name, info.namespace)
+    accept = context.request.headers.get("Accept", "")
+    if accept in ("application/json", "", "*/*") and served.convert_out is None and not context.request.query_string:
+        return answers.raw(entry.body)
+    form = answers.accepted(context, "Table", "PartialObjectMetadata")
+    if form.shape == "Table":
+        return answers.of_json(context, tables.of_entries(context, served, [entry], entry.version))
+    if form.shape == "PartialObjectMetadata":
+        return answers.of_json(context, answers.partial(served.body(entry)))
+    return answers.of_json(context, served.body(entry))

@@ -1,0 +1,199 @@
+"""LIST: entries of a scope, joined.
+
+Chunks (`limit`, `continue`) show one revision: as long as nothing of the resource changed since, they come from the cache,
+else from the store's history. A token whose revision is no longer kept answers 410 with a token to go on inconsistently.
+
+Upstream counterpart: apiserver's registry/generic and storage/continue.go.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+
+from navarch.api.meta import v1 as meta_v1
+from navarch.apiserver import answers, tables
+from navarch.apiserver.context import Context
+from navarch.apiserver.served import Served
+from navarch.apiserver.server import Server
+from navarch.apiserver.watch_cache import Entry, Scope
+from navarch.apiserver.writing import version_number
+from navarch.machinery import errors, field, selectors
+from navarch.store import interface as stores
+
+
+class _Token(msgspec.Struct):
+    v: str
+    rv: int
+    start: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A chunk: entries, the revision they show, and how to go on."""
+
+    entries: Sequence[Entry]
+    revision: int
+    token: str = ""
+    remaining: int = 0
+
+
+def scope_of(context: Context, served: Served) -> Scope:
+    """What the query selects. BadRequest when a selector cannot be read or names a field that cannot be selected."""
+    label_text = context.query.get("labelSelector", "")
+    field_text = context.query.get("fieldSelector", "")
+    try:
+        labels = selectors.parse_labels(label_text) if label_text else selectors.EVERYTHING
+    except ValueError as error:
+        raise errors.BadRequest(f"unable to parse requirement: {error}") from None
+    try:
+        terms = selectors.parse_fields(field_text) if field_text else ()
+    except ValueError as error:
+        raise errors.BadRequest(str(error)) from None
+    if terms and served.convert_out is not None:
+        terms = tuple(selectors.FieldRequirement(_stored_field(t.field), t.equal, t.value) for t in terms)
+    for term in terms:
+        if term.field not in served.cache.fields:
+            version = served.resource.group_version
+            raise errors.BadRequest(
+                f'Unable to find "{version}, Resource={served.plural}" that match label selector "{label_text}", field '
+                f'selector "{field_text}": field label not supported: {term.field}'
+            )
+    if context.info.name:
+        terms = (*terms, selectors.FieldRequirement("metadata.name", True, context.info.name))
+    return Scope(context.info.namespace if served.resource.namespaced else "", labels, terms)
+
+
+def _stored_field(name: str) -> str:
+    return name.replace("regarding.", "involvedObject.").replace("reportingController", "reportingComponent")
+
+
+async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    query = context.request.query_string
+    form = answers.accepted(context, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
+    scope = scope_of(context, served) if query else Scope(context.info.namespace if served.resource.namespaced else "")
+    page = await read(context, served, scope, server) if query else Page(served.cache.select(scope), server.storage.revision)
+    if form.shape == "Table":
+        return answers.of_json(context, tables.of_entries(context, served, page.entries, page.revision, page.token, page.remaining))
+    resource = served.resource
+    if form.shape:
+        bodies = [answers.partial(served.body(e)) for e in page.entries]
+        body = answers.join_list("meta.k8s.io/v1", "PartialObjectMetadata", page.revision, bodies, page.token, page.remaining)
+    else:
+        bodies = [e.body for e in page.entries] if served.convert_out is None else [served.body(e) for e in page.entries]
+        body = answers.join_list(resource.group_version, resource.kind, page.revision, bodies, page.token, page.remaining)
+    return answers.of_json(context, body)
+
+
+async def read(context: Context, served: Served, scope: Scope, server: Server) -> Page:
+    """The chunk a query asks for, at the revision it asks for."""
+    query = context.query
+    limit = _limit(query.get("limit", ""))
+    token, match = query.get("continue", ""), query.get("resourceVersionMatch", "")
+    asked = query.get("resourceVersion", "")
+    check_match(asked, match, token)
+    if token:
+        if asked not in ("", "0"):
+            raise errors.BadRequest("specifying resource version is not allowed when using continue")
+        return await _continued(served, scope, server, _parse(token), limit)
+    revision = version_number(asked)
+    if match == "Exact":
+        return await _at(served, scope, server, revision, "", limit)
+    if revision > server.storage.revision:
+        raise too_large(revision, server.storage.revision)
+    return _cut(served, served.cache.select(scope), server.storage.revision, limit, scope)
+
+
+def check_match(asked: str, match: str, token: str) -> None:
+    """The rules for resourceVersionMatch."""
+    problem: field.Problem | None = None
+    if not match:
+        return
+    if token:
+        problem = field.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+    elif not asked:
+        problem = field.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
+    elif match not in ("Exact", "NotOlderThan"):
+        problem = field.not_supported("resourceVersionMatch", match, ("Exact", "NotOlderThan"))
+    elif match == "Exact" and asked == "0":
+        problem = field.forbidden("resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+    if problem is not None:
+        raise field.invalid_error("meta.k8s.io", "ListOptions", "", [problem])
+
+
+def too_large(asked: int, current: int) -> errors.Timeout:
+    cause = meta_v1.StatusCause(reason="ResourceVersionTooLarge", message="Too large resource version")
+    return errors.Timeout(f"Timeout: Too large resource version: {asked}, current: {current}", causes=[cause], retry_after=1)
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return 0
+    try:
+        limit = int(text)
+    except ValueError:
+        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    return max(limit, 0)
+
+
+def _parse(token: str) -> _Token:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=_Token)
+    except (binascii.Error, msgspec.MsgspecError, ValueError) as error:
+        raise errors.BadRequest(f"continue key is not valid: {error}") from None
+
+
+def _token(revision: int, last: str) -> str:
+    text = msgspec.json.encode(_Token("meta.k8s.io/v1", revision, last))
+    return base64.urlsafe_b64encode(text).decode().rstrip("=")
+
+
+def _cut(served: Served, entries: Sequence[Entry], revision: int, limit: int, scope: Scope, inconsistent: bool = False) -> Page:
+    """The first `limit` entries, with a token for the rest."""
+    if not limit or len(entries) <= limit:
+        return Page(entries, revision)
+    token = _token(-1 if inconsistent else revision, entries[limit - 1].key)
+    selective = not scope.labels.empty or bool(scope.fields)
+    return Page(entries[:limit], revision, token, 0 if selective else len(entries) - limit)
+
+
+async def _continued(served: Served, scope: Scope, server: Server, token: _Token, limit: int) -> Page:
+    if token.rv < 0:
+        entries = [e for e in served.cache.select(scope) if e.key > token.start]
+        return _cut(served, entries, server.storage.revision, limit, scope, inconsistent=False)
+    if served.cache.version <= token.rv and token.rv >= served.cache.complete_since:
+        entries = [e for e in served.cache.select(scope) if e.key > token.start]
+        return _cut(served, entries, token.rv, limit, scope)
+    return await _at(served, scope, server, token.rv, token.start, limit)
+
+
+async def _at(served: Served, scope: Scope, server: Server, revision: int, after: str, limit: int) -> Page:
+    """Entries as they were at a revision, from the store's history."""
+    prefix = served.cache.prefix
+    try:
+        found = await server.storage.store.range(prefix, f"{prefix[:-1]}0", revision=revision)
+    except stores.Compacted:
+        if not after:
+            raise errors.Expired(f"The resourceVersion for the provided list is too old: {revision}") from None
+        raise _expired_token(served, after, server) from None
+    except stores.FutureRevision:
+        raise too_large(revision, server.storage.revision) from None
+    entries = [served.cache.entry(r.key[len(prefix) :], r.value, r.mod_revision) for r in found.records]
+    kept = [e for e in entries if e.key > after and scope.matches(e)]
+    return _cut(served, kept, revision, limit, scope)
+
+
+def _expired_token(served: Served, after: str, server: Server) -> errors.Expired:
+    error = errors.Expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue "
+        "parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided "
+        "token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was "
+        "returned and now may show up in the list."
+    )
+    error.status.metadata = meta_v1.ListMeta(continue_=_token(-1, after))
+    return error

@@ -1,0 +1,102 @@
+"""PATCH: JSON patch, merge patch, strategic merge patch, server-side apply.
+
+A patch is applied to the current object as builtin values, then decoded, defaulted and written like an update. Server-side
+apply creates the object when it does not exist.
+
+Upstream counterpart: apiserver's endpoints/handlers/patch.go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from navarch.apiserver import answers, writing
+from navarch.apiserver.context import Context
+from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.served import Served
+from navarch.apiserver.server import Server
+from navarch.apiserver.verbs import apply as applying
+from navarch.apiserver.verbs import create as creating
+from navarch.apiserver.verbs import update as updating
+from navarch.machinery import codec, errors
+from navarch.machinery.patch import json_patch, merge, strategic
+
+JSON_PATCH = "application/json-patch+json"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY_YAML = "application/apply-patch+yaml"
+APPLY_CBOR = "application/apply-patch+cbor"
+KINDS = (JSON_PATCH, MERGE, STRATEGIC, APPLY_YAML)
+
+
+async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    media = writing.media_type(context)
+    if media not in KINDS or (media == STRATEGIC and served.custom):
+        raise errors.UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(KINDS)
+        )
+    writing.check_options(context, "PatchOptions")
+    data = await writing.body(context)
+    if media == APPLY_YAML:
+        changed = await applying.apply(context, served, server, data)
+    else:
+        check_force(context)
+        changed = await patch(context, served, server, media, data)
+    return answers.of_json(context, served.convert(changed.body), 201 if changed.created else 200)
+
+
+def check_force(context: Context) -> None:
+    if "force" in context.query:
+        from navarch.machinery import field
+
+        problem = field.forbidden("force", "may not be specified for non-apply patch")
+        raise field.invalid_error("meta.k8s.io", "PatchOptions", "", [problem])
+
+
+async def patch(context: Context, served: Served, server: Server, media: str, data: bytes) -> updating.Changed:
+    document = parse(data)
+
+    async def make(old: Obj) -> Obj:
+        return patched(context, served, media, document, old)
+
+    return await updating.change(context, served, server, make, subresource=context.info.subresource, patch=True)
+
+
+def parse(data: bytes) -> Any:
+    """The patch as builtin values; JSON, or YAML as upstream also takes it."""
+    try:
+        return codec.tree(data)
+    except ValueError:
+        try:
+            return codec.from_yaml(data)
+        except codec.DecodeError as error:
+            raise errors.BadRequest(f"error decoding patch: {error}") from None
+
+
+def patched(context: Context, served: Served, media: str, document: Any, old: Obj) -> Obj:
+    """The object after the patch, typed and defaulted."""
+    entry = served.cache.get(served.key(old.metadata.name, old.metadata.namespace or ""))
+    tree = codec.to_tree(served.external(old))
+    if entry is not None:
+        tree["metadata"]["resourceVersion"] = str(entry.version)
+    seen = tree["metadata"].get("resourceVersion")
+    if media == JSON_PATCH:
+        tree = json_patch.apply(tree, document)
+    elif media == MERGE:
+        if not isinstance(document, dict):
+            raise errors.BadRequest("error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}")
+        tree = merge.apply(tree, document)
+    else:
+        tree = strategic.apply(tree, document, served.schema())
+    if not isinstance(tree, dict):
+        raise errors.BadRequest("the patched object is no object")
+    if isinstance(tree.get("metadata"), dict) and tree["metadata"].get("resourceVersion") == seen:
+        tree["metadata"].pop("resourceVersion", None)
+    made = writing.decoded(context, served, codec.encode(tree))
+    updating.check_name(made, old.metadata.name, old.metadata.namespace or "")
+    return made
+
+
+__all__ = ["creating", "handle"]

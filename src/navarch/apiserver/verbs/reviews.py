@@ -1,0 +1,207 @@
+"""Resources that are asked and answered but not stored: token and access reviews, bindings, component statuses.
+
+Upstream counterparts: pkg/registry/{authentication,authorization}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from aiohttp import web
+
+from navarch.api.authentication import v1 as authentication_v1
+from navarch.api.authorization import v1 as authorization_v1
+from navarch.api.core import v1 as core_v1
+from navarch.api.scalars import Object
+from navarch.apiserver import answers, discovery, writing
+from navarch.apiserver.authz import Question
+from navarch.apiserver.context import Context, User
+from navarch.apiserver.server import Server
+from navarch.machinery import codec, errors, field
+
+T = TypeVar("T", bound=Object)
+Answer = Callable[[Context, Server], Awaitable[Object]]
+
+
+async def _read(context: Context, kind: type[T]) -> T:
+    text = writing.as_json(context, await writing.body(context))
+    name = kind.__name__
+    try:
+        return codec.decode(kind, text)
+    except codec.DecodeError as error:
+        raise errors.BadRequest(f'{name} in version "{context.info.version}" cannot be handled as a {name}: {error}') from None
+
+
+def _user(user: User) -> authentication_v1.UserInfo:
+    extra = {k: list(v) for k, v in user.extra.items()}
+    return authentication_v1.UserInfo(username=user.name, groups=list(user.groups) or None, uid=user.uid or None, extra=extra or None)
+
+
+async def self_subject_review(context: Context, server: Server) -> Object:
+    """Who am I."""
+    review = await _read(context, authentication_v1.SelfSubjectReview)
+    review.status = authentication_v1.SelfSubjectReviewStatus(userInfo=_user(context.user))
+    return review
+
+
+async def token_review(context: Context, server: Server) -> Object:
+    """Whose token is this, and for which audiences."""
+    review = await _read(context, authentication_v1.TokenReview)
+    spec = review.spec or authentication_v1.TokenReviewSpec()
+    if not spec.token:
+        raise errors.BadRequest("token is required for TokenReview in authentication")
+    wanted = tuple(spec.audiences or ())
+    status = authentication_v1.TokenReviewStatus()
+    try:
+        user = server.authenticator.by_token(spec.token, wanted)
+    except errors.Unauthorized:
+        status.error = "[invalid bearer token, token lookup failed]"
+        status.authenticated = False
+    else:
+        status.authenticated, status.user = True, _user(user)
+        held = server.authenticator.verifier.audiences_of(spec.token) or server.authenticator.verifier.audiences
+        status.audiences = [a for a in held if a in (wanted or server.authenticator.verifier.audiences)]
+    review.status = status
+    return review
+
+
+def _question(spec: authorization_v1.SubjectAccessReviewSpec | authorization_v1.SelfSubjectAccessReviewSpec) -> Question:
+    if spec.resourceAttributes is not None:
+        a = spec.resourceAttributes
+        return Question(
+            a.verb or "", a.group or "", a.resource or "", a.subresource or "", a.namespace or "", a.name or "", version=a.version or ""
+        )
+    n = spec.nonResourceAttributes or authorization_v1.NonResourceAttributes()
+    return Question(n.verb or "", path=n.path or "")
+
+
+def _decide(server: Server, user: User, question: Question) -> authorization_v1.SubjectAccessReviewStatus:
+    verdict = server.authorizer.decide(user, question)
+    return authorization_v1.SubjectAccessReviewStatus(allowed=verdict.allowed, reason=verdict.reason or None)
+
+
+def _check_spec(kind: str, spec: authorization_v1.SubjectAccessReviewSpec | authorization_v1.SelfSubjectAccessReviewSpec | None) -> None:
+    problems: list[field.Problem] = []
+    if spec is None or (spec.resourceAttributes is None) == (spec.nonResourceAttributes is None):
+        detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        problems.append(field.invalid("spec.resourceAttributes", None, detail))
+    if isinstance(spec, authorization_v1.SubjectAccessReviewSpec) and not spec.user and not spec.groups:
+        problems.append(field.invalid("spec.user", "", "at least one of user or group must be specified"))
+    if problems:
+        raise field.invalid_error("authorization.k8s.io", kind, "", problems)
+
+
+async def self_access(context: Context, server: Server) -> Object:
+    """May I."""
+    review = await _read(context, authorization_v1.SelfSubjectAccessReview)
+    _check_spec("SelfSubjectAccessReview", review.spec)
+    assert review.spec is not None
+    review.status = _decide(server, context.user, _question(review.spec))
+    return review
+
+
+def _subject(spec: authorization_v1.SubjectAccessReviewSpec) -> User:
+    extra: Mapping[str, tuple[str, ...]] = {k: tuple(v) for k, v in (spec.extra or {}).items()}
+    return User(spec.user or "", tuple(spec.groups or ()), spec.uid or "", extra)
+
+
+async def access(context: Context, server: Server) -> Object:
+    """May they."""
+    review = await _read(context, authorization_v1.SubjectAccessReview)
+    _check_spec("SubjectAccessReview", review.spec)
+    assert review.spec is not None
+    review.status = _decide(server, _subject(review.spec), _question(review.spec))
+    return review
+
+
+async def local_access(context: Context, server: Server) -> Object:
+    """May they, in this namespace."""
+    review = await _read(context, authorization_v1.LocalSubjectAccessReview)
+    _check_spec("LocalSubjectAccessReview", review.spec)
+    assert review.spec is not None
+    attributes = review.spec.resourceAttributes
+    if attributes is not None:
+        if attributes.namespace not in (None, "", context.info.namespace):
+            raise errors.BadRequest("spec.resourceAttributes.namespace must match namespace")
+        attributes.namespace = context.info.namespace
+    review.status = _decide(server, _subject(review.spec), _question(review.spec))
+    return review
+
+
+async def self_rules(context: Context, server: Server) -> Object:
+    """What may I do in a namespace."""
+    review = await _read(context, authorization_v1.SelfSubjectRulesReview)
+    namespace = (review.spec.namespace if review.spec else None) or ""
+    if not namespace:
+        raise errors.BadRequest("no namespace on request")
+    rules = server.authorizer.rbac.rules(context.user, namespace)
+    resource_rules = [
+        authorization_v1.ResourceRule(verbs=r.verbs, apiGroups=r.apiGroups, resources=r.resources, resourceNames=r.resourceNames)
+        for r in rules
+        if r.resources
+    ]
+    path_rules = [authorization_v1.NonResourceRule(verbs=r.verbs, nonResourceURLs=r.nonResourceURLs) for r in rules if r.nonResourceURLs]
+    if "system:masters" in context.user.groups:
+        resource_rules.append(authorization_v1.ResourceRule(verbs=["*"], apiGroups=["*"], resources=["*"]))
+        path_rules.append(authorization_v1.NonResourceRule(verbs=["*"], nonResourceURLs=["*"]))
+    review.status = authorization_v1.SubjectRulesReviewStatus(resourceRules=resource_rules, nonResourceRules=path_rules, incomplete=False)
+    return review
+
+
+ANSWERS: Mapping[tuple[str, str], Answer] = {
+    ("authentication.k8s.io", "selfsubjectreviews"): self_subject_review,
+    ("authentication.k8s.io", "tokenreviews"): token_review,
+    ("authorization.k8s.io", "selfsubjectaccessreviews"): self_access,
+    ("authorization.k8s.io", "subjectaccessreviews"): access,
+    ("authorization.k8s.io", "localsubjectaccessreviews"): local_access,
+    ("authorization.k8s.io", "selfsubjectrulesreviews"): self_rules,
+}
+
+
+async def handle(context: Context, server: Server) -> web.StreamResponse:
+    """Answers a review. NotFound when the path names no resource at all."""
+    info = context.info
+    if info.version != "v1":
+        raise discovery.not_found()
+    if (info.group, info.plural) == ("", "bindings") and info.verb == "create":
+        return await _binding(context, server)
+    if (info.group, info.plural) == ("", "componentstatuses"):
+        return _component_statuses(context)
+    answer = ANSWERS.get((info.group, info.plural))
+    if answer is None:
+        raise discovery.not_found()
+    if info.verb != "create":
+        raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+    return answers.of_object(context, await answer(context, server), 201)
+
+
+async def _binding(context: Context, server: Server) -> web.StreamResponse:
+    """The old way to bind: a Binding in the namespace, named like the pod."""
+    from dataclasses import replace
+
+    from navarch.apiserver.subresource import binding
+
+    wanted = await _read(context, core_v1.Binding)
+    name = (wanted.metadata.name if wanted.metadata else None) or ""
+    context.info = replace(context.info, name=name)
+    await binding.bind(context, server.catalog.of("", "pods"), server, wanted)
+    return answers.of_object(context, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+
+
+def _component_statuses(context: Context) -> web.StreamResponse:
+    """Deprecated upstream; the parts that must work for this answer to be given are reported healthy."""
+    items = [
+        core_v1.ComponentStatus(
+            metadata=core_v1.meta_v1.ObjectMeta(name=name),
+            conditions=[core_v1.ComponentCondition(type="Healthy", status="True", message="ok")],
+        )
+        for name in ("store",)
+    ]
+    if context.info.name:
+        found = next((i for i in items if i.metadata and i.metadata.name == context.info.name), None)
+        if found is None:
+            raise errors.not_found("", "componentstatuses", context.info.name)
+        found.apiVersion, found.kind = "v1", "ComponentStatus"
+        return answers.of_object(context, found)
+    return answers.of_object(context, core_v1.ComponentStatusList(apiVersion="v1", kind="ComponentStatusList", items=items))

@@ -1,0 +1,207 @@
+"""WATCH: events of a scope, each encoded once and written to every watcher.
+
+Events are written straight to the connection from the place where the store's commit is applied: no task wakes, no queue
+fills. A client that does not read is cut off when its buffer is full; it comes back and goes on from where it was.
+
+Upstream counterpart: apiserver's endpoints/handlers/watch.go and storage/cacher (initial events: KEP-3157).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from aiohttp import web
+
+from navarch.api.meta import v1 as meta_v1
+from navarch.apiserver import answers, tables
+from navarch.apiserver.answers import Accepted
+from navarch.apiserver.context import Context
+from navarch.apiserver.served import Served
+from navarch.apiserver.server import Server
+from navarch.apiserver.verbs import list as listing
+from navarch.apiserver.watch_cache import Entry, Event, Scope
+from navarch.apiserver.writing import version_number
+from navarch.machinery import codec, errors, field
+from navarch.store import interface as stores
+
+_MOST_UNREAD = 16 * 1024 * 1024
+_BOOKMARK_SECONDS = 60.0
+_INITIAL_END = {"k8s.io/initial-events-end": "true"}
+
+Frame = Callable[[str, Event], bytes]
+
+
+def framer(context: Context, served: Served, form: Accepted) -> Frame:
+    """How an event becomes bytes for this watcher. The plain form is shared by all watchers of a resource."""
+    if not form.shape and served.convert_out is None:
+        return lambda kind, event: event.frame(kind)
+    if form.shape == "Table":
+        rows = tables.Rows(context, served, headers=True)
+
+        def table(kind: str, event: Event) -> bytes:
+            return _line(kind, rows.document(served.convert(event.body(kind)), event.revision))
+
+        return table
+
+    def converted(kind: str, event: Event) -> bytes:
+        body = served.convert(event.body(kind))
+        return _line(kind, answers.partial(body) if form.shape else body)
+
+    return converted
+
+
+def _line(kind: str, body: bytes) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (kind.encode(), body)
+
+
+class _Wire:
+    """The connection of one watcher: chunks written without waiting."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._transport = request.transport
+        self.ended = asyncio.Event()
+
+    def write(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            self.ended.set()
+            return
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if transport.get_write_buffer_size() > _MOST_UNREAD:
+            transport.abort()
+            self.ended.set()
+
+
+async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    scope = listing.scope_of(context, served)
+    form = answers.accepted(context, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+    initial, version, bookmarks = _start(context)
+    if version > server.storage.revision:
+        raise listing.too_large(version, server.storage.revision)
+    frame = framer(context, served, form)
+    try:
+        missed = [] if initial else await _missed(served, server, version)
+    except errors.Expired as error:
+        return await _expired(context, error)
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+    response.enable_chunked_encoding()
+    answers.warn(context, response)
+    await response.prepare(context.request)
+    wire = _Wire(context.request)
+
+    def receive(seen: list[tuple[str, Event]]) -> None:
+        wire.write(b"".join([frame(kind, event) for kind, event in seen]))
+
+    # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
+    head: list[bytes] = []
+    if initial:
+        head = [frame("ADDED", _as_event(entry)) for entry in served.cache.select(scope)]
+    else:
+        late = served.cache.since(max(version, missed[-1].revision if missed else 0)) or []
+        head = [frame(kind, event) for event in (*missed, *late) if (kind := scope.kind_of(event))]
+    if context.query.get("sendInitialEvents") == "true" and bookmarks:
+        head.append(_bookmark(served, server.storage.revision, form, _INITIAL_END))
+    if head:
+        wire.write(b"".join(head))
+    leave = served.cache.join(scope, receive)
+    try:
+        await _linger(context, served, server, wire, form, bookmarks)
+    finally:
+        leave()
+    if not wire.ended.is_set():
+        await response.write_eof()
+    return response
+
+
+async def _linger(context: Context, served: Served, server: Server, wire: _Wire, form: Accepted, bookmarks: bool) -> None:
+    """Keeps the watch open until its time is over, its client gone or the server stopping."""
+    loop = asyncio.get_running_loop()
+    timeout = float(context.query.get("timeoutSeconds") or random.randint(1800, 3600))
+    end = loop.time() + timeout
+    stopping = asyncio.ensure_future(server.stopping.wait())
+    ended = asyncio.ensure_future(wire.ended.wait())
+    try:
+        while not wire.ended.is_set() and not server.stopping.is_set():
+            left = end - loop.time()
+            if left <= 0:
+                break
+            await asyncio.wait((stopping, ended), timeout=min(left, _BOOKMARK_SECONDS), return_when=asyncio.FIRST_COMPLETED)
+            if bookmarks and not wire.ended.is_set():
+                wire.write(_bookmark(served, server.storage.revision, form))
+    finally:
+        stopping.cancel()
+        ended.cancel()
+
+
+def _start(context: Context) -> tuple[bool, int, bool]:
+    """Whether to begin with what there is, the revision to go on from, and whether bookmarks are wanted."""
+    query = context.query
+    asked, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
+    initial = query.get("sendInitialEvents")
+    bookmarks = context.flag("allowWatchBookmarks")
+    problem: field.Problem | None = None
+    if initial is not None:
+        if match != "NotOlderThan":
+            problem = field.forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    elif match:
+        problem = field.forbidden(
+            "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        )
+    if problem is not None:
+        raise field.invalid_error("meta.k8s.io", "ListOptions", "", [problem])
+    version = version_number(asked)
+    wants_state = initial == "true" or (initial is None and version == 0)
+    if initial is not None and initial != "true":
+        wants_state = False
+    return wants_state, version, bookmarks
+
+
+def _as_event(entry: Entry) -> Event:
+    return Event(entry.version, entry.key, entry, None)
+
+
+async def _missed(served: Served, server: Server, version: int) -> list[Event]:
+    """Events after a revision that the cache has forgotten, from the store's history. Expired when it has too."""
+    if version == 0 or served.cache.since(version) is not None:
+        return []
+    cache = served.cache
+    found: list[Event] = []
+    changes = server.storage.store.watch(cache.prefix, f"{cache.prefix[:-1]}0", version)
+    try:
+        reached = version
+        while reached < cache.version and (reached < cache.complete_since or cache.since(reached) is None):
+            for change in await anext(changes):
+                key = change.key[len(cache.prefix) :]
+                new = cache.entry(key, change.value, change.revision) if change.value is not None else None
+                old = cache.entry(key, change.previous, change.previous_revision) if change.previous is not None else None
+                found.append(Event(change.revision, key, new, old))
+                reached = change.revision
+    except stores.Compacted as error:
+        raise errors.Expired(f"too old resource version: {version} ({error.oldest})") from None
+    return found
+
+
+def _bookmark(served: Served, revision: int, form: Accepted, annotations: dict[str, str] | None = None) -> bytes:
+    metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if annotations:
+        metadata["annotations"] = annotations
+    version, kind = served.resource.group_version, served.resource.kind
+    if form.shape:
+        version, kind = "meta.k8s.io/v1", "PartialObjectMetadata"
+    document: dict[str, object] = {"kind": kind, "apiVersion": version, "metadata": metadata}
+    if form.shape == "Table":
+        row = {"cells": [], "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}}
+        table = {"resourceVersion": str(revision)}
+        document = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": table, "columnDefinitions": None, "rows": [row]}
+    return _line("BOOKMARK", codec.encode(document))
+
+
+async def _expired(context: Context, error: errors.Expired) -> web.StreamResponse:
+    """A watch that cannot start where it was asked to: one ERROR event, as upstream answers."""
+    status: meta_v1.Status = error.status
+    return answers.raw(_line("ERROR", codec.encode(status)))
+
+
+__all__ = ["Scope", "framer", "handle"]

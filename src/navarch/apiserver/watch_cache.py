@@ -1,0 +1,378 @@
+"""The watch cache: every object of one stored resource, ready to be written to clients.
+
+In: the store's changes, in order, as bytes. Out: entries whose `body` is the finished JSON of an object (GET writes it, LIST
+joins it), and watch events whose frames are made once and written to every watcher.
+
+Nothing is decoded but what selection needs: name, namespace, labels and the resource's selectable fields are read straight
+from the bytes (2 µs for a pod). The store keeps objects without their resourceVersion, since it is not known before the
+commit; it is spliced in here.
+
+Watchers that ask for the same thing share an `Audience`, so an event is matched and framed once for all of them; audiences
+are found by what they are pinned to (a namespace, a name, a node), so an event meets only those it can concern.
+
+Upstream counterpart: apiserver's storage/cacher.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from navarch.machinery import selectors
+from navarch.store.interface import Change
+
+_METADATA = b'"metadata":{'
+_HISTORY = 4096
+"""Events kept per resource; older ones are read from the store."""
+
+Pin = tuple[str, str] | None
+
+
+class Entry:
+    """One object at one revision. `body` is its JSON with the resourceVersion in it."""
+
+    __slots__ = ("body", "cells", "fields", "key", "labels", "name", "namespace", "version")
+
+    def __init__(
+        self, key: str, version: int, body: bytes, name: str, namespace: str, labels: Mapping[str, str], fields: Mapping[str, str]
+    ):
+        self.key = key
+        self.version = version
+        self.body = body
+        self.name = name
+        self.namespace = namespace
+        self.labels = labels
+        self.fields = fields
+        self.cells: bytes | None = None
+
+
+def splice(value: bytes, revision: int) -> bytes:
+    """A stored object with its resourceVersion put in. Stored objects begin `apiVersion, kind, metadata`."""
+    at = value.index(_METADATA) + len(_METADATA)
+    return b'%b"resourceVersion":"%d",%b' % (value[:at], revision, value[at:])
+
+
+def respliced(entry: Entry, revision: int) -> bytes:
+    """An entry's JSON as of another revision: what a DELETED event carries."""
+    return entry.body.replace(b'"resourceVersion":"%d",' % entry.version, b'"resourceVersion":"%d",' % revision, 1)
+
+
+class Peek:
+    """Reads name, namespace, labels and chosen fields from an object's JSON without decoding the rest."""
+
+    def __init__(self, fields: Iterable[str]) -> None:
+        self._paths = {path: tuple(path.split(".")) for path in fields}
+        self._decoder = msgspec.json.Decoder(self._shape())
+
+    def _shape(self) -> type[msgspec.Struct]:
+        tree: dict[str, Any] = {"metadata": {"name": str, "namespace": str, "labels": dict[str, str]}}
+        for steps in self._paths.values():
+            level = tree
+            for step in steps[:-1]:
+                level = level.setdefault(step, {})
+            level.setdefault(steps[-1], Any)
+        return self._struct("Object", tree)
+
+    def _struct(self, name: str, tree: dict[str, Any]) -> type[msgspec.Struct]:
+        members: list[tuple[str, Any, Any]] = []
+        for key, kind in tree.items():
+            hint = self._struct(key, kind) if isinstance(kind, dict) else kind
+            members.append((key, hint | None if hint is not Any else Any, None))
+        return msgspec.defstruct(name, members)
+
+    def read(self, value: bytes) -> tuple[str, str, dict[str, str], dict[str, str]]:
+        """name, namespace, labels, fields."""
+        shape: Any = self._decoder.decode(value)
+        metadata = shape.metadata
+        name, namespace = metadata.name or "", metadata.namespace or ""
+        fields = {"metadata.name": name, "metadata.namespace": namespace}
+        for path, steps in self._paths.items():
+            found: Any = shape
+            for step in steps:
+                found = getattr(found, step)
+                if found is None:
+                    break
+            fields[path] = _text(found)
+        return name, namespace, metadata.labels or {}, fields
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+@dataclass(slots=True)
+class Event:
+    """One change of one object: `new` None means deleted, `old` None means created."""
+
+    revision: int
+    key: str
+    new: Entry | None
+    old: Entry | None
+    _frames: dict[str, bytes] = field(default_factory=dict)
+
+    def frame(self, kind: str) -> bytes:
+        """The event as a line of a JSON watch: ADDED and MODIFIED carry the new object, DELETED the last one."""
+        found = self._frames.get(kind)
+        if found is None:
+            found = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.body(kind))
+            self._frames[kind] = found
+        return found
+
+    def body(self, kind: str) -> bytes:
+        if kind == "DELETED":
+            gone = self.old or self.new
+            assert gone is not None
+            return respliced(gone, self.revision)
+        assert self.new is not None
+        return self.new.body
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a list or watch selects."""
+
+    namespace: str = ""
+    labels: selectors.Selector = selectors.EVERYTHING
+    fields: tuple[selectors.FieldRequirement, ...] = ()
+
+    def matches(self, entry: Entry) -> bool:
+        if self.namespace and entry.namespace != self.namespace:
+            return False
+        if not self.labels.empty and not self.labels.matches(entry.labels):
+            return False
+        return not self.fields or selectors.match_fields(self.fields, entry.fields)
+
+    def kind_of(self, event: Event) -> str:
+        """ADDED, MODIFIED, DELETED as seen through this selection, or nothing."""
+        now = event.new is not None and self.matches(event.new)
+        before = event.old is not None and self.matches(event.old)
+        if now:
+            return "MODIFIED" if before else "ADDED"
+        return "DELETED" if before else ""
+
+    def exact(self, name: str) -> str:
+        """The value a field must have, when the selection demands one."""
+        return next((t.value for t in self.fields if t.field == name and t.equal), "")
+
+
+class Audience:
+    """Watchers of one scope in one format."""
+
+    __slots__ = ("receivers", "scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.receivers: list[Callable[[list[tuple[str, Event]]], None]] = []
+
+    def tell(self, events: Sequence[Event]) -> None:
+        seen = [(kind, event) for event in events if (kind := self.scope.kind_of(event))]
+        if seen:
+            for receive in tuple(self.receivers):
+                receive(seen)
+
+
+class Cache:
+    """All objects of one stored resource."""
+
+    def __init__(self, prefix: str, fields: Iterable[str] = (), indexed: Iterable[str] = ()) -> None:
+        self.prefix = prefix
+        self.version = 0
+        self.fields = frozenset((*fields, "metadata.name", "metadata.namespace"))
+        self._peek = Peek(fields)
+        self._entries: dict[str, Entry] = {}
+        self._keys: list[str] = []
+        self._by_label: dict[tuple[str, str], set[str]] = {}
+        self._indexed = tuple(indexed)
+        self._by_field: dict[tuple[str, str], set[str]] = {}
+        self.history: deque[Event] = deque(maxlen=_HISTORY)
+        self.complete_since = 0
+        self._audiences: dict[Pin, dict[Scope, Audience]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # ---- reading ----
+
+    def get(self, key: str) -> Entry | None:
+        """The entry of `namespace/name`, or of a name for what has no namespace."""
+        return self._entries.get(key)
+
+    def select_all(self) -> list[Entry]:
+        """Every entry, in key order."""
+        return [self._entries[k] for k in self._keys]
+
+    def select(self, scope: Scope) -> list[Entry]:
+        """The entries of a scope, in key order."""
+        entries = self._entries
+        narrowed = self._narrow(scope)
+        if narrowed is None:
+            keys = self._namespace_keys(scope.namespace) if scope.namespace else self._keys
+            if scope.labels.empty and not scope.fields:
+                return [entries[k] for k in keys]
+            return [e for k in keys if scope.matches(e := entries[k])]
+        return [e for k in sorted(narrowed) if scope.matches(e := entries[k])]
+
+    def _namespace_keys(self, namespace: str) -> list[str]:
+        low = bisect.bisect_left(self._keys, f"{namespace}/")
+        return self._keys[low : bisect.bisect_left(self._keys, f"{namespace}0")]
+
+    def _narrow(self, scope: Scope) -> Iterable[str] | None:
+        """The smallest indexed set of keys that holds all a scope can match; None when no index helps."""
+        best: set[str] | None = None
+        empty: set[str] = set()
+        for r in scope.labels.requirements:
+            if r.operator in ("=", "in"):
+                sets = [self._by_label.get((r.key, v), empty) for v in r.values]
+                found = sets[0] if len(sets) == 1 else set().union(*sets)
+                if best is None or len(found) < len(best):
+                    best = found
+        for name in self._indexed:
+            if value := scope.exact(name):
+                found = self._by_field.get((name, value), empty)
+                if best is None or len(found) < len(best):
+                    best = found
+        if name := scope.exact("metadata.name"):
+            if scope.namespace:
+                return [k] if (k := f"{scope.namespace}/{name}") in self._entries else []
+            if name in self._entries:
+                return [name]
+        return best
+
+    # ---- changing ----
+
+    def entry(self, key: str, value: bytes, version: int) -> Entry:
+        name, namespace, labels, fields = self._peek.read(value)
+        return Entry(key, version, splice(value, version), name, namespace, labels, fields)
+
+    def load(self, key: str, value: bytes, version: int) -> None:
+        """Takes an object that was there before; nobody is told."""
+        self._put(self.entry(key, value, version))
+        self.version = max(self.version, version)
+
+    def apply(self, change: Change) -> Event:
+        """Takes one committed change and returns it as an event."""
+        key = change.key[len(self.prefix) :]
+        old = self._entries.get(key)
+        new = None
+        if change.value is None:
+            self._remove(key)
+        else:
+            new = self.entry(key, change.value, change.revision)
+            self._put(new)
+        self.version = change.revision
+        event = Event(change.revision, key, new, old)
+        if len(self.history) == _HISTORY:
+            self.complete_since = self.history[0].revision
+        self.history.append(event)
+        return event
+
+    def _put(self, entry: Entry) -> None:
+        old = self._entries.get(entry.key)
+        self._entries[entry.key] = entry
+        if old is None:
+            keys = self._keys
+            if not keys or entry.key > keys[-1]:
+                keys.append(entry.key)
+            else:
+                bisect.insort(keys, entry.key)
+        elif old.labels == entry.labels and all(old.fields[f] == entry.fields[f] for f in self._indexed):
+            return
+        else:
+            self._unindex(old)
+        for item in entry.labels.items():
+            self._by_label.setdefault(item, set()).add(entry.key)
+        for name in self._indexed:
+            self._by_field.setdefault((name, entry.fields[name]), set()).add(entry.key)
+
+    def _remove(self, key: str) -> None:
+        old = self._entries.pop(key, None)
+        if old is not None:
+            at = bisect.bisect_left(self._keys, key)
+            del self._keys[at]
+            self._unindex(old)
+
+    def _unindex(self, entry: Entry) -> None:
+        for table, items in (
+            (self._by_label, entry.labels.items()),
+            (self._by_field, [(name, entry.fields[name]) for name in self._indexed]),
+        ):
+            for item in items:
+                bucket = table.get(item)
+                if bucket is not None:
+                    bucket.discard(entry.key)
+                    if not bucket:
+                        del table[item]
+
+    # ---- watching ----
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Writes events to everyone who watches."""
+        if not self._audiences:
+            return
+        if len(events) == 1:
+            for audience in self._concerned(events[0]):
+                audience.tell(events)
+            return
+        for pin in {pin for event in events for pin in self._pins(event)}:
+            for audience in tuple(self._audiences.get(pin, {}).values()):
+                audience.tell(events)
+
+    def _concerned(self, event: Event) -> list[Audience]:
+        return [a for pin in self._pins(event) for a in self._audiences.get(pin, {}).values()]
+
+    def _pins(self, event: Event) -> set[Pin]:
+        pins: set[Pin] = {None}
+        for entry in (event.new, event.old):
+            if entry is not None:
+                pins.add(("namespace", entry.namespace))
+                pins.add(("metadata.name", entry.name))
+                pins.update((name, entry.fields[name]) for name in self._indexed)
+        return pins
+
+    def _pin(self, scope: Scope) -> Pin:
+        for name in (*self._indexed, "metadata.name"):
+            if value := scope.exact(name):
+                return name, value
+        return ("namespace", scope.namespace) if scope.namespace else None
+
+    def join(self, scope: Scope, receive: Callable[[list[tuple[str, Event]]], None]) -> Callable[[], None]:
+        """Adds a watcher; returns what takes it away again."""
+        pin = self._pin(scope)
+        group = self._audiences.setdefault(pin, {})
+        audience = group.setdefault(scope, Audience(scope))
+        audience.receivers.append(receive)
+
+        def leave() -> None:
+            if receive in audience.receivers:
+                audience.receivers.remove(receive)
+            if not audience.receivers and group.get(scope) is audience:
+                del group[scope]
+                if not group and self._audiences.get(pin) is group:
+                    del self._audiences[pin]
+
+        return leave
+
+    def since(self, revision: int) -> list[Event] | None:
+        """The events after a revision; None when they are no longer all here."""
+        if revision < self.complete_since:
+            return None
+        if revision >= self.version:
+            return []
+        found: list[Event] = []
+        for event in reversed(self.history):
+            if event.revision <= revision:
+                break
+            found.append(event)
+        found.reverse()
+        return found

@@ -1,0 +1,306 @@
+"""What every write shares: reading the body, making it an object, and the metadata every object gets.
+
+Upstream counterparts: apiserver's endpoints/handlers (decoding), registry/rest (BeforeCreate, BeforeUpdate), api/validation.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Any
+
+import msgspec
+
+from navarch.api.meta import v1 as meta_v1
+from navarch.api.scalars import Object
+from navarch.apiserver.context import Context
+from navarch.apiserver.registry import metadata as metadata_rules
+from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.served import Served
+from navarch.machinery import codec, errors, field, names, timestamps
+
+MOST_BYTES = 3 * 1024 * 1024
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_PROTOBUF_MAGIC = b"k8s\x00"
+_YAML = frozenset({"application/yaml", "text/yaml", "application/x-yaml"})
+_SUPPORTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+
+
+async def body(context: Context) -> bytes:
+    """The request's body. RequestEntityTooLarge past 3 MiB."""
+    length = context.request.content_length
+    if length is not None and length > MOST_BYTES:
+        raise errors.RequestEntityTooLarge(f"Request entity too large: limit is {MOST_BYTES}")
+    data = await context.request.read() if length is not None else await _read_chunked(context)
+    return data
+
+
+async def _read_chunked(context: Context) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in context.request.content.iter_any():
+        size += len(part)
+        if size > MOST_BYTES:
+            raise errors.RequestEntityTooLarge(f"Request entity too large: limit is {MOST_BYTES}")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def media_type(context: Context) -> str:
+    """The body's media type without parameters; none given means JSON."""
+    return context.request.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
+
+
+def as_json(context: Context, data: bytes, kinds: tuple[str, ...] = ()) -> bytes:
+    """The body as JSON text, whichever of the supported forms it came in. UnsupportedMediaType, BadRequest."""
+    media = media_type(context)
+    if data.startswith(_PROTOBUF_MAGIC) or media == PROTOBUF:
+        from navarch.machinery import protobuf
+
+        try:
+            return codec.encode(protobuf.decode(data))
+        except ValueError as error:
+            raise errors.BadRequest(f"couldn't decode protobuf body: {error}") from None
+    if media in ("", "application/json", "application/octet-stream", "text/plain", *kinds):
+        return data
+    if media in _YAML:
+        try:
+            return codec.encode(codec.from_yaml(data))
+        except codec.DecodeError as error:
+            raise errors.BadRequest(f"{error}") from None
+    raise errors.UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {_SUPPORTED}")
+
+
+def field_validation(context: Context) -> str:
+    """Ignore, Warn or Strict. Invalid when it is something else."""
+    asked = context.query.get("fieldValidation", "")
+    if asked not in ("", "Ignore", "Warn", "Strict"):
+        problem = field.not_supported("fieldValidation", asked, ("", "Ignore", "Strict", "Warn"))
+        raise field.invalid_error("meta.k8s.io", "CreateOptions" if context.info.verb == "create" else "UpdateOptions", "", [problem])
+    return asked or "Warn"
+
+
+def check_options(context: Context, kind: str) -> None:
+    """The options every write has: dryRun and fieldManager."""
+    problems: list[field.Problem] = []
+    dry = context.query.getall("dryRun", ())
+    if any(d != "All" for d in dry):
+        problems.append(field.not_supported("dryRun", list(dry), ("All",)))
+    manager = context.query.get("fieldManager", "")
+    if len(manager) > 128:
+        problems.append(field.too_long("fieldManager", 128))
+    elif not manager.isprintable():
+        problems.append(field.invalid("fieldManager", manager, "should only contain printable characters"))
+    if problems:
+        raise field.invalid_error("meta.k8s.io", kind, "", problems)
+
+
+def object_from(context: Context, served: Served, data: bytes) -> Obj:
+    """The object of a create or update body, checked for type and version, with unknown fields handled as asked, and defaulted."""
+    text = as_json(context, data)
+    envelope = envelope_of(served, text)
+    kind = served.resource.kind
+    if envelope.apiVersion and envelope.apiVersion != served.resource.group_version:
+        expected = served.resource.group_version
+        raise errors.BadRequest(f"the API version in the data ({envelope.apiVersion}) does not match the expected API version ({expected})")
+    if envelope.kind and envelope.kind != kind:
+        version = (envelope.apiVersion or served.resource.group_version).rpartition("/")[2]
+        raise errors.BadRequest(
+            f'{envelope.kind} in version "{version}" cannot be handled as a {kind}: converting '
+            f"({envelope.apiVersion or served.resource.group_version}.{envelope.kind}) to ({served.resource.group_version}.{kind}): unknown conversion"
+        )
+    return decoded(context, served, text)
+
+
+def decoded(context: Context, served: Served, text: bytes) -> Obj:
+    """A typed, defaulted object (in the stored version) from JSON in the request's version."""
+    how = field_validation(context)
+    request_type = served.resource.object_type if served.convert_in else served.object_type
+    version = served.resource.version
+    kind = served.resource.kind
+    try:
+        obj, problems = codec.decode_reporting(request_type, text)
+    except codec.DecodeError as error:
+        if kind_in(text):
+            raise errors.BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}') from None
+        raise errors.BadRequest(f"the object provided is unrecognized (must be of type {kind}): {error} ({summary(text)})") from None
+    report(context, how, problems, f'{kind} in version "{version}" cannot be handled as a {kind}')
+    return settle(served, obj)
+
+
+def kind_in(text: bytes) -> bool:
+    """Whether the text is far enough right to name its kind."""
+    try:
+        tree = codec.tree(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return isinstance(tree, dict) and isinstance(tree.get("kind"), str) and bool(tree["kind"])
+
+
+def settle(served: Served, obj: Any) -> Obj:
+    """A decoded object in the stored version, with its envelope and defaults."""
+    if served.convert_in is not None:
+        obj = codec.from_tree(served.object_type, served.convert_in(codec.to_tree(obj)))
+    obj.apiVersion, obj.kind = served_envelope(served)
+    if obj.metadata is None:
+        obj.metadata = meta_v1.ObjectMeta()
+    served.strategy.default(obj)
+    return obj
+
+
+def served_envelope(served: Served) -> tuple[str, str]:
+    """apiVersion and kind as they are stored."""
+    if served.convert_in is None:
+        return served.resource.group_version, served.resource.kind
+    from navarch.api import resources
+
+    return resources.group_version_kind(served.object_type)
+
+
+def report(context: Context, how: str, problems: list[str], what: str) -> None:
+    """Refuses, warns of or ignores what a strict reader objects to."""
+    if not problems or how == "Ignore":
+        return
+    if how == "Strict":
+        raise errors.BadRequest(f"{what}: strict decoding error: {', '.join(problems)}")
+    context.warnings.extend(problems)
+
+
+class _Envelope(msgspec.Struct):
+    apiVersion: str | None = None
+    kind: str | None = None
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+
+
+def envelope_of(served: Served, text: bytes) -> _Envelope:
+    """apiVersion and kind of a JSON body; empty where it has none. BadRequest when it is no JSON object."""
+    try:
+        return _envelope.decode(text)
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError):
+        try:
+            codec.decode(meta_v1.APIGroup, text)
+        except codec.DecodeError as error:
+            kind = served.resource.kind
+            if "cannot unmarshal" in str(error):
+                why = "couldn't get version/kind; json parse error: " + str(error)
+            else:
+                why = str(error)
+            raise errors.BadRequest(f"the object provided is unrecognized (must be of type {kind}): {why} ({summary(text)})") from None
+        return _Envelope()
+
+
+def summary(data: bytes) -> str:
+    """The beginning of a body, as error messages show it."""
+    if not data:
+        return "<empty>"
+    try:
+        head = data.decode()
+    except UnicodeDecodeError:
+        return data[:30].hex() + (" ..." if len(data) > 30 else "")
+    return head if len(head) < 30 else f"{head[:30]} ..."
+
+
+# ---- metadata -----------------------------------------------------------------------------------------------------
+
+
+def begin_create(context: Context, served: Served, obj: Obj, now: float) -> None:
+    """Checks name and namespace against the request and fills in what the server decides."""
+    metadata: meta_v1.ObjectMeta = obj.metadata
+    check_namespace(context, served, metadata)
+    metadata.deletionTimestamp = metadata.deletionGracePeriodSeconds = metadata.selfLink = None
+    metadata.creationTimestamp = timestamps.seconds(now)
+    metadata.uid = str(uuid.uuid4())
+    if metadata.resourceVersion:
+        raise errors.BadRequest("resourceVersion should not be set on objects to be created")
+    metadata.resourceVersion = None
+    metadata.generation = 1 if served.strategy.generation else None
+    if not metadata.name and metadata.generateName:
+        metadata.name = names.generate(metadata.generateName)
+
+
+def check_namespace(context: Context, served: Served, metadata: meta_v1.ObjectMeta) -> None:
+    if not served.resource.namespaced:
+        if metadata.namespace:
+            raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        metadata.namespace = None
+        return
+    if not metadata.namespace:
+        metadata.namespace = context.info.namespace
+    elif metadata.namespace != context.info.namespace:
+        raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+
+
+def check_create(served: Served, obj: Obj) -> None:
+    """Raises Invalid unless metadata and the kind's own rules hold."""
+    problems = metadata_rules.validate(obj.metadata, served.resource.namespaced, served.strategy.name)
+    problems += served.strategy.validate(obj)
+    if problems:
+        resource = served.resource
+        raise field.invalid_error(resource.group, resource.kind, obj.metadata.name or obj.metadata.generateName or "", problems)
+
+
+def begin_update(served: Served, new: Obj, old: Obj) -> None:
+    """Keeps the metadata that no update may change."""
+    metadata: meta_v1.ObjectMeta = new.metadata
+    before: meta_v1.ObjectMeta = old.metadata
+    metadata.creationTimestamp = before.creationTimestamp
+    metadata.generation = before.generation
+    metadata.selfLink = None
+    metadata.namespace = before.namespace
+    if not metadata.uid:
+        metadata.uid = before.uid
+    if not metadata.name:
+        metadata.name = before.name
+    if before.generateName and not metadata.generateName:
+        metadata.generateName = before.generateName
+    if metadata.deletionTimestamp is None or before.deletionTimestamp is None:
+        metadata.deletionTimestamp = before.deletionTimestamp
+    if metadata.deletionGracePeriodSeconds is None or before.deletionTimestamp is None:
+        metadata.deletionGracePeriodSeconds = before.deletionGracePeriodSeconds
+
+
+def count_generation(served: Served, new: Obj, old: Obj) -> None:
+    """Generation grows when anything but metadata and status changed."""
+    if served.strategy.generation and _substance(new) != _substance(old):
+        new.metadata.generation = (old.metadata.generation or 0) + 1
+
+
+def _substance(obj: Obj) -> Any:
+    if isinstance(obj, Object):
+        kept = [getattr(obj, name) for name in obj.__struct_fields__ if name not in ("apiVersion", "kind", "metadata", "status")]
+        return codec.encode(kept)
+    return {k: v for k, v in obj.content.items() if k != "status"}
+
+
+def check_update(served: Served, new: Obj, old: Obj, *, status: bool = False) -> None:
+    """Raises Invalid unless the change is one that may be made."""
+    resource = served.resource
+    strategy = served.strategy
+    problems = metadata_rules.validate_update(new.metadata, old.metadata)
+    if status:
+        problems += strategy.validate_status(new, old)
+    else:
+        problems += metadata_rules.validate(new.metadata, resource.namespaced, strategy.name)
+        problems += strategy.validate_update(new, old)
+    if problems:
+        raise field.invalid_error(resource.group, resource.kind, new.metadata.name or "", problems)
+
+
+def now() -> float:
+    return time.time()
+
+
+_RV = re.compile(r"0|[1-9]\d*\Z")
+
+
+def version_number(text: str | None) -> int:
+    """A resourceVersion as a number, 0 when there is none. Invalid when it is not one."""
+    if not text:
+        return 0
+    if not _RV.match(text):
+        problem = field.invalid("resourceVersion", text, f'strconv.ParseUint: parsing "{text}": invalid syntax')
+        raise errors.BadRequest(f"Invalid value: {problem.detail}")
+    return int(text)
