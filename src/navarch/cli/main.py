@@ -1,0 +1,95 @@
+"""`navarch`: picks the command and runs it. Failures that have a plain cause end with one line and code 1, without a traceback."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """Where a command lives (`module:function`, taking the words after it, returning the exit code) and what it is for."""
+
+    target: str
+    help: str
+
+
+COMMANDS = {
+    "up": Command("navarch.cli.cluster:up", "Start a cluster on this machine, with a sample app"),
+    "down": Command("navarch.cli.cluster:down", "Stop the cluster; --wipe also removes its data"),
+    "status": Command("navarch.cli.cluster:status", "Show the cluster's components, nodes and pods"),
+    "kubeconfig": Command("navarch.cli.cluster:kubeconfig", "Print the administrator's kubeconfig"),
+    "image": Command("navarch.cli.images:image", "import FILE... or list: images of this node"),
+    "check": Command("navarch.cli.store:check", "Check a store's invariants"),
+    "backup": Command("navarch.cli.store:backup", "Back the store up into a file, while it runs"),
+    "restore": Command("navarch.cli.store:restore", "Put a backup in place of a stopped cluster's store"),
+    "version": Command("navarch.cli.cluster:version", "Print versions"),
+    "apiserver": Command("navarch.cli.components:apiserver", "Run the API server alone"),
+    "scheduler": Command("navarch.cli.components:scheduler", "Run the scheduler alone"),
+    "controller-manager": Command("navarch.cli.components:controller_manager", "Run the controllers alone"),
+    "kubelet": Command("navarch.cli.components:kubelet", "Run the kubelet alone"),
+    "proxy": Command("navarch.cli.components:proxy", "Run kube-proxy alone"),
+    "pod-network": Command("navarch.cli.components:pod_network", "Run the pod network's agent alone"),
+    "dns": Command("navarch.cli.components:dns", "Run cluster DNS alone"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "navarch: Kubernetes, written in Python",
+            "",
+            "Usage: navarch COMMAND [FLAGS]",
+            "",
+            *lines,
+            "",
+            "navarch COMMAND --help says more.",
+        ]
+    )
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The entry point; the exit code."""
+    given = list(sys.argv[1:] if words is None else words)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    name = "version" if given[0] == "--version" else given[0]
+    command = COMMANDS.get(name)
+    if command is None:
+        print(f'navarch: unknown command "{name}". Try: navarch --help', file=sys.stderr)
+        return 1
+    module, _, function = command.target.partition(":")
+    try:
+        return int(getattr(importlib.import_module(module), function)(given[1:]))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if type(error).__name__ not in PLAIN and not isinstance(error, OSError | ValueError):
+            raise
+        print(f"navarch {name}: {error}", file=sys.stderr)
+        return 1
+
+
+PLAIN = (
+    "Unfit",
+    "Missing",
+    "PluginsMissing",
+    "RuntimeMissing",
+    "BinaryMissing",
+    "ImportFailed",
+    "StoreCorrupt",
+    "StoreUnavailable",
+    "StoreFull",
+    "StoreLocked",
+)
+"""Failures whose message is all a user needs. By name, so that their modules need not be imported."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

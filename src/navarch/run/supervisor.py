@@ -1,0 +1,377 @@
+"""The supervisor: starts a cluster's processes by forking itself, and keeps them alive.
+
+It imports what the components need once, freezes the collector (so that a collection in a child does not copy shared pages) and
+forks; a child that dies is forked again within milliseconds, and with growing pauses when it keeps dying. It has no event loop and
+no threads: forking and either do not mix. A child says it is ready through a pipe. When the supervisor itself is killed the
+kernel kills the children (PR_SET_PDEATHSIG), and the next `navarch up` finds a clean field; containers and containerd live on.
+
+What it knows is in the status file, which `navarch status` and `navarch up` read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import dataclasses
+import gc
+import importlib
+import importlib.util
+import json
+import logging
+import os
+import pathlib
+import selectors
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from navarch.lib import backoff, log
+from navarch.run.components import PROCESSES, Part, Process
+from navarch.run.settings import Settings
+
+_log = logging.getLogger(__name__)
+_libc = ctypes.CDLL(None, use_errno=True)
+PR_SET_NAME, PR_SET_PDEATHSIG = 15, 1
+
+RESTART = backoff.Policy(first=0.05, most=5.0)
+STEADY_SECONDS = 10.0
+STOP_SECONDS = 5.0
+ROTATE_BYTES, ROTATE_SECONDS = 20 * 1024 * 1024, 30.0
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of the table and its present incarnation."""
+
+    process: Process
+    pid: int = 0
+    pidfd: int = -1
+    pipe: int = -1
+    ready: bool = False
+    started: float = 0.0
+    ready_after: float = 0.0
+    starts: int = 0
+    due: float | None = 0.0
+    last_exit: str = ""
+    failures: backoff.Backoff = field(default_factory=lambda: backoff.Backoff(RESTART))
+
+
+class Supervisor:
+    """Runs in its own process, from `run` until told to stop."""
+
+    def __init__(self, settings: Settings, processes: Sequence[Process] = PROCESSES) -> None:
+        self._settings = settings
+        self._children = {p.name: Child(p) for p in processes}
+        self._selector = selectors.DefaultSelector()
+        self._stopping = False
+        self._began = time.time()
+        self._rotated = time.monotonic()
+        self._imported: set[str] = set()
+
+    def run(self) -> None:
+        """Starts everything and stays until SIGTERM or SIGINT."""
+        self._catch_signals()
+        self._settings.logs.mkdir(parents=True, exist_ok=True)
+        self._settings.run_dir.mkdir(parents=True, exist_ok=True)
+        self._settings.pid_file.write_text(str(os.getpid()))
+        gc.disable()
+        while not self._stopping:
+            self._start_due()
+            self._tell()
+            self._wait()
+            self._rotate()
+        self._stop_all()
+        self._settings.status_file.unlink(missing_ok=True)
+        self._settings.pid_file.unlink(missing_ok=True)
+
+    # ---- starting ----
+
+    def _start_due(self) -> None:
+        now = time.monotonic()
+        for child in self._children.values():
+            waits = any(not self._children[name].ready and not self._children[name].starts for name in child.process.after)
+            if child.due is None or child.due > now or waits:
+                continue
+            if any(not self._ready_once(name) for name in child.process.after):
+                continue
+            self._import(child.process)
+            self._start(child)
+
+    def _ready_once(self, name: str) -> bool:
+        """Whether a process was ready at some time: a restart of it does not hold others up."""
+        return self._children[name].ready_after > 0
+
+    def _import(self, process: Process) -> None:
+        """Imports a process's modules here, before the fork, so that all children share them."""
+        for part in process.parts:
+            if part.module not in self._imported:
+                importlib.import_module(part.module)
+                self._imported.add(part.module)
+
+    def _import_ahead(self) -> bool:
+        """Imports one more module while there is nothing else to do; False when all are in."""
+        for child in self._children.values():
+            for part in child.process.parts:
+                if part.module not in self._imported:
+                    importlib.import_module(part.module)
+                    self._imported.add(part.module)
+                    return True
+        return False
+
+    def _start(self, child: Child) -> None:
+        gc.freeze()
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _become(child.process, self._settings, writing)
+        os.close(writing)
+        child.pid, child.pidfd, child.pipe = pid, os.pidfd_open(pid), reading
+        child.started, child.ready, child.due = time.time(), False, None
+        child.starts += 1
+        self._selector.register(child.pidfd, selectors.EVENT_READ, (self._ended, child))
+        self._selector.register(reading, selectors.EVENT_READ, (self._spoke, child))
+
+    # ---- waiting ----
+
+    def _wait(self) -> None:
+        """Until a child ends or speaks, a signal comes, or a restart is due."""
+        now = time.monotonic()
+        dues = [c.due - now for c in self._children.values() if c.due is not None and c.due > now]
+        timeout = min([*dues, ROTATE_SECONDS])
+        if not self._selector.select(0) and self._import_ahead():
+            return
+        for key, _ in self._selector.select(max(0.0, timeout)):
+            action, child = key.data
+            action(child)
+
+    def _ended(self, child: Child) -> None:
+        _, status = os.waitpid(child.pid, 0)
+        self._spoke(child)
+        self._forget(child)
+        code = os.waitstatus_to_exitcode(status)
+        child.last_exit = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        if time.time() - child.started > STEADY_SECONDS:
+            child.failures.reset()
+        pause = child.failures.next()
+        child.due, child.pid, child.ready = time.monotonic() + pause, 0, False
+        _log.warning("%s %s, starting it again in %.2f s", child.process.name, child.last_exit, pause)
+
+    def _forget(self, child: Child) -> None:
+        self._selector.unregister(child.pidfd)
+        os.close(child.pidfd)
+        if child.pipe >= 0:
+            self._selector.unregister(child.pipe)
+            os.close(child.pipe)
+        child.pidfd = child.pipe = -1
+
+    def _spoke(self, child: Child) -> None:
+        """A child wrote into its pipe: it is ready. The pipe's end says nothing: `_ended` comes."""
+        if child.pipe < 0:
+            return
+        os.set_blocking(child.pipe, False)
+        try:
+            words = os.read(child.pipe, 64)
+        except BlockingIOError:
+            return
+        if words:
+            child.ready, child.ready_after = True, time.time() - child.started
+            _log.info("%s is ready after %.2f s", child.process.name, child.ready_after)
+        self._selector.unregister(child.pipe)
+        os.close(child.pipe)
+        child.pipe = -1
+
+    def _catch_signals(self) -> None:
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        self._selector.register(reading, selectors.EVENT_READ, (lambda _: os.read(reading, 64), None))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(self, "_stopping", True))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    # ---- stopping ----
+
+    def _stop_all(self) -> None:
+        """Everything but the API server first, so that they can still say goodbye; then the API server."""
+        rest = [c for c in self._children.values() if c.process.after or c.process.name == "runtime"]
+        self._stop(rest)
+        self._stop([c for c in self._children.values() if c not in rest])
+
+    def _stop(self, children: Sequence[Child]) -> None:
+        for number, wait in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+            living = [c for c in children if c.pid]
+            for child in living:
+                os.kill(child.pid, number)
+            until = time.monotonic() + wait
+            while any(c.pid for c in living) and time.monotonic() < until:
+                for child in living:
+                    if child.pid and os.waitpid(child.pid, os.WNOHANG)[0]:
+                        self._forget(child)
+                        child.pid = 0
+                time.sleep(0.01)
+
+    # ---- telling ----
+
+    def _tell(self) -> None:
+        """Writes the status file."""
+        components = {
+            name: {
+                "pid": c.pid,
+                "ready": c.ready,
+                "started": c.started,
+                "ready_after": round(c.ready_after, 3),
+                "restarts": max(0, c.starts - 1),
+                "last_exit": c.last_exit,
+            }
+            for name, c in self._children.items()
+        }
+        status = {"pid": os.getpid(), "started": self._began, "components": components}
+        path = self._settings.status_file
+        temporary = path.with_suffix(".tmp")
+        try:
+            temporary.write_text(json.dumps(status))
+            temporary.replace(path)
+        except OSError as error:
+            _log.error("the status file cannot be written: %s", error)
+
+    def _rotate(self) -> None:
+        if time.monotonic() - self._rotated < ROTATE_SECONDS:
+            return
+        self._rotated = time.monotonic()
+        for path in self._settings.logs.glob("*.log"):
+            rotate(path)
+
+
+def rotate(path: pathlib.Path) -> None:
+    """Keeps a log below a size: its content moves to `.1`, the file (held open by its writer) is emptied."""
+    try:
+        if path.stat().st_size > ROTATE_BYTES:
+            path.with_suffix(".log.1").write_bytes(path.read_bytes())
+            os.truncate(path, 0)
+    except OSError as error:
+        _log.warning("%s cannot be rotated: %s", path, error)
+
+
+# ---- in the child ----
+
+
+def _become(process: Process, settings: Settings, pipe: int) -> None:
+    """Turns the fork into the process; never returns."""
+    code = 1
+    try:
+        parent = os.getppid()
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent or parent == 1:
+            os._exit(1)
+        _libc.prctl(PR_SET_NAME, f"nv-{process.name}"[:15].encode(), 0, 0, 0)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        os.closerange(3, pipe)
+        os.closerange(pipe + 1, 1024)
+        redirect(settings.logs / f"{process.name}.log")
+        log.setup(process.name)
+        gc.enable()
+        execute(process.parts, settings, lambda: os.write(pipe, b"ready\n"))
+        code = 0
+    except (OSError, ValueError) as error:
+        _log.error("%s", error)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def redirect(path: pathlib.Path) -> None:
+    """Sends output to a log file, and takes input from nowhere."""
+    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    os.close(nothing)
+
+
+def options_of(part: Part, settings: Settings) -> object:
+    """A part's Options with the table's flags. Raises TypeError for a flag that the component does not have."""
+    kind = importlib.import_module(part.module).Options
+    flags = part.flags(settings)
+    known = {f.name for f in dataclasses.fields(kind)}
+    if unknown := set(flags) - known:
+        raise TypeError(f"{part.module} has no flags {', '.join(sorted(unknown))}")
+    return kind(**flags)
+
+
+def execute(parts: Sequence[Part], settings: Settings, ready: Callable[[], object]) -> None:
+    """Runs the parts until one ends or SIGTERM comes; `ready` is called when all are ready."""
+    options = [options_of(part, settings) for part in parts]
+    runs = [importlib.import_module(part.module).run for part in parts]
+    run_all([(part.module, run, each) for part, run, each in zip(parts, runs, options, strict=True)], ready)
+
+
+def run_all(parts: Sequence[tuple[str, Callable[..., object], object]], ready: Callable[[], object]) -> None:
+    """Runs component loops (name, `run`, options) in one event loop."""
+    import uvloop
+
+    from navarch.lib import tasks
+
+    waiting = {name for name, _, _ in parts}
+
+    def one_ready(name: str) -> None:
+        waiting.discard(name)
+        if not waiting:
+            ready()
+
+    async def main() -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, me.cancel)
+        async with tasks.Group() as group:
+            for name, run, options in parts:
+                group.start(name, run(options, lambda name=name: one_ready(name)))  # type: ignore[arg-type]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(main())
+        except asyncio.CancelledError:
+            pass
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure itself, out of the groups it came in: its trace tells more than theirs."""
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def daemon(settings: Settings) -> None:
+    """Starts a supervisor that outlives the caller: returns at once in the caller, and never in the supervisor."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    code = 1
+    try:
+        os.chdir("/")
+        settings.logs.mkdir(parents=True, exist_ok=True)
+        redirect(settings.logs / "supervisor.log")
+        log.setup("supervisor")
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        _libc.prctl(PR_SET_NAME, b"nv-supervisor", 0, 0, 0)
+        Supervisor(settings).run()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
