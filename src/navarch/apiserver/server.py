@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from navarch.apiserver.authz import Authorizer
     from navarch.apiserver.kubelets import Kubelets
     from navarch.apiserver.metrics import Metrics
+    from navarch.apiserver.registry.services import Allocations
 
 
 @dataclass(slots=True)
@@ -30,6 +31,8 @@ class Server:
     options: Options
     metrics: Metrics
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    allocations: Allocations | None = None
+    """What Services hold; made by the first that needs it."""
 
 
 @dataclass(frozen=True, slots=True)

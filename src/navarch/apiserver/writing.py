@@ -275,12 +275,15 @@ def _substance(obj: Obj) -> Any:
     return {k: v for k, v in obj.content.items() if k != "status"}
 
 
-def check_update(served: Served, new: Obj, old: Obj, *, status: bool = False) -> None:
+def check_update(served: Served, new: Obj, old: Obj, subresource: str = "") -> None:
     """Raises Invalid unless the change is one that may be made."""
     resource = served.resource
     strategy = served.strategy
     problems = metadata_rules.validate_update(new.metadata, old.metadata)
-    if status:
+    part = strategy.subresources.get(subresource)
+    if part is not None:
+        problems += part.validate(new, old)
+    elif subresource == "status":
         problems += strategy.validate_status(new, old)
     else:
         problems += metadata_rules.validate(new.metadata, resource.namespaced, strategy.name)

@@ -36,7 +36,7 @@ def validate(metadata: meta_v1.ObjectMeta, namespaced: bool, name_form: Callable
     if metadata.labels:
         found += labels(metadata.labels, "metadata.labels")
     if metadata.annotations:
-        found += annotations(metadata.annotations, "metadata.annotations")
+        found += annotation_map(metadata.annotations, "metadata.annotations")
     if metadata.ownerReferences:
         found += _owners(metadata.ownerReferences)
     if metadata.finalizers:
@@ -53,7 +53,7 @@ def labels(values: Mapping[str, str], path: str) -> list[Problem]:
     return found
 
 
-def annotations(values: Mapping[str, str], path: str) -> list[Problem]:
+def annotation_map(values: Mapping[str, str], path: str) -> list[Problem]:
     found = [field.invalid(path, key, p) for key in values for p in names.qualified_name(key.lower())]
     if sum(len(k) + len(v.encode()) for k, v in values.items()) > MOST_ANNOTATION_BYTES:
         found.append(field.too_long(path, MOST_ANNOTATION_BYTES))
@@ -72,7 +72,8 @@ def _owners(owners: Sequence[meta_v1.OwnerReference]) -> list[Problem]:
                 found.append(field.invalid(f"{path}.{name}", "", "must not be empty"))
         if owner.controller:
             if controller:
-                detail = f'Only one reference can have Controller set to true. Found "true" in references for {controller} and {owner.kind}/{owner.name}'
+                both = f"{controller} and {owner.kind}/{owner.name}"
+                detail = f'Only one reference can have Controller set to true. Found "true" in references for {both}'
                 found.append(field.invalid("metadata.ownerReferences", codec.to_tree(owner), detail))
             controller = f"{owner.kind}/{owner.name}"
     return found

@@ -8,12 +8,15 @@ Upstream counterpart: the strategies of pkg/registry/*/strategy.go and the funct
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from navarch.machinery import names
 from navarch.machinery.field import Problem
+
+if TYPE_CHECKING:
+    from navarch.apiserver.server import Server
 
 Obj = Any
 """An API object: a generated struct, or `machinery.custom.Custom`. Both have apiVersion, kind and metadata."""
@@ -38,6 +41,18 @@ def _no_problems(new: Obj, old: Obj) -> list[Problem]:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A subresource that changes a part of the object: `prepare(new, old)` keeps the rest, `validate(new, old)` finds problems."""
+
+    prepare: Callable[[Obj, Obj], None]
+    validate: Callable[[Obj, Obj], list[Problem]] = _no_problems
+
+
+Finish = Callable[[], None]
+"""Gives back what was set aside for a write; called when the write is over, whether it was made or not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Strategy:
     """The hooks of one kind. Every one of them may assume that the types are right.
 
@@ -55,6 +70,9 @@ class Strategy:
     - `orphans`: dependents are orphaned when the client names no policy.
     - `returns_deleted`: DELETE answers with the object instead of a Status.
     - `status_on_create`: a status given on creation is kept (nodes).
+    - `begin(server, obj, old, dry_run)`: sets something of the server's aside for the object before it is validated (a Service's
+      addresses and ports); what it returns is called when the write is over.
+    - `subresources`: the subresources that change a part of the object, other than status.
     """
 
     default: Callable[[Obj], None] = _nothing
@@ -72,3 +90,5 @@ class Strategy:
     orphans: bool = False
     returns_deleted: bool = False
     status_on_create: bool = False
+    begin: Callable[[Server, Obj, Obj | None, bool], Finish] | None = None
+    subresources: Mapping[str, Part] = field(default_factory=dict)

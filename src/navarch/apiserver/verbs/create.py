@@ -33,9 +33,14 @@ async def create(context: Context, served: Served, server: Server, obj: Obj) -> 
     )
     await admission.mutate(attributes, server)
     obj = attributes.obj
-    writing.check_create(served, obj)
-    await admission.validate(attributes, server)
-    return await insert(context, served, server, obj)
+    finish = served.strategy.begin(server, obj, None, context.dry_run) if served.strategy.begin else None
+    try:
+        writing.check_create(served, obj)
+        await admission.validate(attributes, server)
+        return await insert(context, served, server, obj)
+    finally:
+        if finish is not None:
+            finish()
 
 
 def reset_status(served: Served, obj: Obj) -> None:

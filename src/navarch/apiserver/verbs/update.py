@@ -121,23 +121,33 @@ async def attempt(context: Context, served: Served, server: Server, entry: Entry
     """One try to write; None when the object changed meanwhile."""
     writing.begin_update(served, new, old)
     status = subresource == "status"
-    keep_rest(served, new, old, status=status)
+    keep_rest(served, new, old, subresource)
     managed_fields.on_update(context, served, new, old, subresource)
     attributes = admission.Attributes(
         context, served, "UPDATE", entry.name, entry.namespace, new, old, subresource=subresource, dry_run=context.dry_run
     )
     await admission.mutate(attributes, server)
     new = attributes.obj
-    if not status:
-        writing.count_generation(served, new, old)
-    writing.check_update(served, new, old, status=status)
-    await admission.validate(attributes, server)
-    return await write(context, served, server, entry, new, old)
+    begin = served.strategy.begin if not subresource else None
+    finish = begin(server, new, old, context.dry_run) if begin else None
+    try:
+        if not status:
+            writing.count_generation(served, new, old)
+        writing.check_update(served, new, old, subresource)
+        await admission.validate(attributes, server)
+        return await write(context, served, server, entry, new, old)
+    finally:
+        if finish is not None:
+            finish()
 
 
-def keep_rest(served: Served, new: Obj, old: Obj, *, status: bool) -> None:
-    """A status update changes status (and metadata) alone; any other update leaves status alone."""
-    if status:
+def keep_rest(served: Served, new: Obj, old: Obj, subresource: str) -> None:
+    """A status update changes status (and metadata) alone, other subresources what they say; any other update leaves status alone."""
+    part = served.strategy.subresources.get(subresource)
+    if part is not None:
+        part.prepare(new, old)
+        return
+    if subresource == "status":
         if isinstance(new, type(old)) and hasattr(new, "__struct_fields__"):
             for name in new.__struct_fields__:
                 if name not in ("apiVersion", "kind", "metadata", "status"):
