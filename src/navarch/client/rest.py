@@ -53,6 +53,7 @@ class Request:
     body: bytes | None = None
     content_type: str = "application/json"
     timeout: float | None = 60.0
+    accept: str = "application/json"
 
     @property
     def target(self) -> str:
@@ -95,14 +96,14 @@ class Client:
             )
             self._opened = aiohttp.ClientSession(
                 connector=connector,
-                headers={"User-Agent": self.user_agent, "Accept": "application/json"},
+                headers={"User-Agent": self.user_agent},
                 auto_decompress=True,
                 skip_auto_headers=("Accept-Encoding",),
             )
         return self._opened
 
     def _headers(self, request: Request) -> dict[str, str]:
-        headers: dict[str, str] = {"Accept-Encoding": "identity"}
+        headers: dict[str, str] = {"Accept-Encoding": "identity", "Accept": request.accept}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
         if token := self.config.bearer():

@@ -1,0 +1,100 @@
+"""The controller manager's life: wait for the API server, become leader, run the controllers until the lead is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pathlib
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from navarch.client import kubeconfig
+from navarch.client.events import Recorder
+from navarch.client.lease import Election, Elector
+from navarch.client.rest import Client, Unreachable
+from navarch.controllers.engine import Context, Runner
+from navarch.controllers.table import CONTROLLERS
+from navarch.lib import backoff, tasks
+from navarch.machinery import errors
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The controller manager's flags, upstream's names."""
+
+    kubeconfig: str
+    cluster_cidr: str = "10.244.0.0/16"
+    node_cidr_mask_size: int = 0
+    root_ca_file: str = ""
+    leader_elect: bool = True
+    controllers: str = "*"
+    terminated_pod_gc_threshold: int = 12500
+    service_cluster_ip_range: str = "10.96.0.0/16"
+    cluster_signing_cert_file: str = ""
+    cluster_signing_key_file: str = ""
+
+
+class LeadLost(RuntimeError):
+    """Somebody else may lead now: this process must end."""
+
+
+async def run(options: Options, ready: Callable[[], None] = lambda: None) -> None:
+    """Runs until cancelled. Raises LeadLost when the lease could not be kept."""
+    config = kubeconfig.load(options.kubeconfig)
+    async with Client(config, user_agent="kube-controller-manager", connections=128) as client:
+        await reachable(client)
+        elector = Elector(client, Election("kube-controller-manager", f"{socket.gethostname()}_{os.getpid()}"))
+        if options.leader_elect:
+            await elector.acquire()
+        async with tasks.Group() as group:
+            await _start(options, client, config.ca, group)
+            ready()
+            if options.leader_elect:
+                try:
+                    await elector.lead()
+                except asyncio.CancelledError:
+                    await asyncio.shield(elector.release())
+                    raise
+                raise LeadLost("the leader election lease was lost")
+            await asyncio.Event().wait()
+
+
+async def reachable(client: Client) -> None:
+    """Waits until the API server is ready."""
+    wait = backoff.Backoff(backoff.Policy(first=0.02, most=0.5))
+    while True:
+        try:
+            await client.request("GET", "/readyz")
+            return
+        except (Unreachable, errors.ApiError):
+            await asyncio.sleep(wait.next())
+
+
+async def _start(options: Options, client: Client, ca: bytes, group: tasks.Group) -> None:
+    root_ca = pathlib.Path(options.root_ca_file).read_text() if options.root_ca_file else ca.decode()
+    recorder = Recorder(client, "controller-manager")
+    settings = {
+        "root_ca": root_ca,
+        "cluster_cidr": options.cluster_cidr,
+        "node_cidr_mask_size": options.node_cidr_mask_size,
+        "terminated_pod_gc_threshold": options.terminated_pod_gc_threshold,
+    }
+    context = Context(client, recorder, settings)
+    controllers = [make(context) for name, make in CONTROLLERS.items() if wanted(options.controllers, name)]
+    runners = [Runner(controller, context) for controller in controllers]
+    group.start("events", recorder.run())
+    await context.run(group)
+    for runner in runners:
+        await runner.run(group)
+
+
+def wanted(choice: str, name: str) -> bool:
+    """Whether `--controllers` names a controller: `*` is all, `-name` all but that one."""
+    chosen = [c.strip() for c in choice.split(",") if c.strip()]
+    if f"-{name}" in chosen:
+        return False
+    return name in chosen or "*" in chosen

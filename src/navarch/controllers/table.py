@@ -1,0 +1,36 @@
+"""The literal table of controllers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from navarch.controllers.accounts import DefaultAccountController, RootCaController, TokenController
+from navarch.controllers.deployment import DeploymentController
+from navarch.controllers.endpoints import EndpointsController, EndpointSliceController, MirroringController
+from navarch.controllers.engine import Context, Reconciler
+from navarch.controllers.garbage import GarbageCollector
+from navarch.controllers.namespace import NamespaceController
+from navarch.controllers.nodes import NodeAddressController, NodeLifecycleController, TaintEvictionController
+from navarch.controllers.podgc import PodGcController
+from navarch.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+
+CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
+    c.name: c
+    for c in (
+        NamespaceController,
+        DefaultAccountController,
+        RootCaController,
+        TokenController,
+        ReplicaSetController,
+        ReplicationControllerController,
+        DeploymentController,
+        EndpointsController,
+        EndpointSliceController,
+        MirroringController,
+        NodeAddressController,
+        NodeLifecycleController,
+        TaintEvictionController,
+        PodGcController,
+        GarbageCollector,
+    )
+}
