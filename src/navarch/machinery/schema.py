@@ -111,7 +111,9 @@ class Schema:
             return self.fields.get(name, self.open)
         if kind is Kind.MAP:
             return self.element
-        return ANY if kind is Kind.ANY else self.fields.get(name, ANY)
+        if kind is Kind.ATOMIC:
+            return self.fields.get(name, self.open) if self.fields else self.element
+        return ANY
 
 
 class Source:
