@@ -103,6 +103,8 @@ class ContainerStatus:
     annotations: Mapping[str, str]
     user: tuple[int, int, tuple[int, ...]] | None
     resources: Message | None
+    mounts: Mapping[str, str]
+    """Host paths by path inside the container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,4 +401,5 @@ def _container_status(status: Message) -> ContainerStatus:
         annotations=dict(status.annotations),
         user=user,
         resources=status.resources.linux if status.HasField("resources") else None,
+        mounts={mount.container_path: mount.host_path for mount in status.mounts},
     )

@@ -1,0 +1,298 @@
+"""Puts the kubelet together and keeps it going.
+
+In: `Options` (upstream's flags). What it does: registers the node, adopts what already runs, then gives every pod of this node a `Worker` and
+feeds it what the API server and the runtime say. Upstream's counterpart is kubelet.go's syncLoop. Thin: decisions are in `core/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import pathlib
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from navarch.api.core import v1
+from navarch.client import informer, kubeconfig, rest
+from navarch.client.events import Recorder
+from navarch.cri.client import Client as CriClient
+from navarch.cri.client import CriError
+from navarch.kubelet import cgroups, cleanup, configs, machine_facts, static_pods
+from navarch.kubelet.core import admission, model
+from navarch.kubelet.core import node as node_core
+from navarch.kubelet.core.model import Failed, PodChanged, PodRemoved, RuntimeSeen
+from navarch.kubelet.handlers import Handlers
+from navarch.kubelet.images import Puller
+from navarch.kubelet.node import Pressure, Reporter
+from navarch.kubelet.observer import Identity, Observer
+from navarch.kubelet.references import References
+from navarch.kubelet.runtime import Runtime, Settings, Surroundings
+from navarch.kubelet.server import Server
+from navarch.kubelet.statuses import Statuses
+from navarch.kubelet.volumes.mounter import Mounter, VolumeErrors
+from navarch.kubelet.volumes.tokens import Tokens
+from navarch.kubelet.worker import Tools, Worker
+from navarch.lib import tasks
+
+log = logging.getLogger(__name__)
+
+REFRESH_EVERY = 10.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """The kubelet's flags, under upstream's names. Reserved amounts are milli-CPU and bytes."""
+
+    kubeconfig: str
+    hostname_override: str = ""
+    node_ip: str = ""
+    container_runtime_endpoint: str = "unix:///run/containerd/containerd.sock"
+    root_dir: str = "/var/lib/kubelet"
+    pod_log_dir: str = "/var/log/pods"
+    register_node: bool = True
+    register_with_taints: Sequence[v1.Taint] = ()
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    cluster_dns: Sequence[str] = ()
+    cluster_domain: str = "cluster.local"
+    resolv_conf: str = "/etc/resolv.conf"
+    address: str = "0.0.0.0"
+    port: int = 10250
+    tls_cert_file: str = ""
+    tls_private_key_file: str = ""
+    client_ca_file: str = ""
+    anonymous_auth: bool = False
+    authorization_mode: str = "Webhook"
+    pod_manifest_path: str = ""
+    cgroup_root: str = "/"
+    cgroups_per_qos: bool = True
+    max_pods: int = 110
+    pod_infra_container_image: str = ""
+    kube_reserved: Mapping[str, int] = field(default_factory=dict)
+    image_gc_high_threshold: int = 85
+    image_gc_low_threshold: int = 80
+    container_log_max_size: int = 10 << 20
+    container_log_max_files: int = 5
+    parallel_starts: int = 8
+    crash_loop_max: float = 300.0
+
+
+class Kubelet:
+    """The node agent: pods by uid, each with its worker."""
+
+    def __init__(self, options: Options, client: rest.Client, cri: CriClient, group: tasks.Group) -> None:
+        self.options = options
+        self.client = client
+        self.cri = cri
+        self.group = group
+        self.name = options.hostname_override or socket.gethostname().lower()
+        ips = tuple(ip for ip in options.node_ip.split(",") if ip) or (machine_facts.default_ip(),)
+        self.facts = model.NodeFacts(self.name, ips, crash_most=options.crash_loop_max)
+        self.root = pathlib.Path(options.root_dir)
+        self.root.mkdir(parents=True, exist_ok=True)
+        machine = machine_facts.machine(self.root)
+        self.recorder = Recorder(client, "kubelet", self.name)
+        identity = node_core.Identity(self.name, ips, options.port, "", options.max_pods)
+        self.reporter = Reporter(client, cri, self.recorder, machine, identity, self.root, options.kube_reserved)
+        self.reporter.pressures = Pressure(self.root).now
+        self.pods: informer.Informer[v1.Pod] = informer.Informer(client, v1.Pod, fields=f"spec.nodeName={self.name}")
+        self.services: informer.Informer[v1.Service] = informer.Informer(client, v1.Service)
+        self.nodes: informer.Informer[v1.Node] = informer.Informer(client, v1.Node, fields=f"metadata.name={self.name}")
+        self.workers: dict[str, Worker] = {}
+        self.handlers = Handlers(cri)
+        references = References(client)
+        self.tokens = Tokens(client)
+        self.mounter = Mounter(self.root, references, self.tokens, self.reporter.allocatable)
+        around = Surroundings(lambda: ips, self.reporter.allocatable, self.services.list, self.services.synced.is_set)
+        self.runtime = Runtime(
+            cri, self.mounter, Puller(cri), references, self.handlers, self._settings(machine.memory), around
+        )
+        self.observer = Observer(cri, self.runtime, self._seen)
+        statuses = Statuses(client, group, self._removed)
+        slots = asyncio.Semaphore(options.parallel_starts)
+        self.tools = Tools(self.runtime, statuses, self.recorder, group, slots, self._gone)
+        self.cleaner = cleanup.Cleaner(cri, self.observer, self.workers, self.mounter, options, group)
+        self._first_look: dict[str, RuntimeSeen] = {}
+        self._adopting = True
+
+    def _settings(self, memory: int) -> Settings:
+        options = self.options
+        servers, searches, host_options = machine_facts.resolv_conf(options.resolv_conf)
+        dns = configs.Dns(tuple(options.cluster_dns), options.cluster_domain, servers, searches, host_options)
+        return Settings(self.root, options.pod_log_dir, dns, memory, options.cgroup_root, options.cgroups_per_qos)
+
+    # ---- pods come and go ----------------------------------------------------------------------------------------------------
+
+    def changed(self, change: informer.Change[v1.Pod]) -> None:
+        """What the API server says about pods of this node."""
+        match change:
+            case informer.Added(pod):
+                self.update(pod)
+            case informer.Modified(old, new):
+                if _uid(old) != _uid(new):
+                    self.remove(_uid(old))
+                self.update(new)
+            case informer.Deleted(pod):
+                self.remove(_uid(pod))
+
+    def update(self, pod: v1.Pod) -> None:
+        """A pod to run as this object says."""
+        if static_pods.is_mirror(pod):
+            return
+        worker = self.workers.get(_uid(pod))
+        if worker is not None:
+            worker.dispatch(PodChanged(pod))
+            return
+        worker = Worker(pod, self.facts, self.tools)
+        others = [other.pod for other in self.workers.values()]
+        self.workers[_uid(pod)] = worker
+        seen = self._first_look.pop(_uid(pod), None)
+        if seen is not None:
+            worker.adopt(seen)
+        elif _fresh(pod):
+            failure = admission.check(pod, self.nodes.get(self.name), self.reporter.allocatable(), others)
+            if failure is not None:
+                self.recorder.event(pod, "Warning", failure.reason, failure.message.removeprefix("Pod was rejected: "))
+                worker.dispatch(Failed(failure))
+                return
+        worker.dispatch(PodChanged(pod))
+
+    def remove(self, uid: str) -> None:
+        """A pod that is gone from its source."""
+        worker = self.workers.get(uid)
+        if worker is not None:
+            worker.dispatch(PodRemoved())
+
+    def _removed(self, uid: str) -> None:
+        self.remove(uid)
+
+    def _gone(self, uid: str) -> None:
+        self.workers.pop(uid, None)
+        self.tools.statuses.forget(uid)
+        self.cleaner.pod_gone(uid)
+
+    def _seen(self, identity: Identity, event: RuntimeSeen) -> None:
+        if self._adopting:
+            self._first_look[identity.uid] = event
+            return
+        worker = self.workers.get(identity.uid)
+        if worker is not None:
+            worker.dispatch(event)
+
+    # ---- running -------------------------------------------------------------------------------------------------------------
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Starts everything; `ready` is called once pods are served."""
+        group = self.group
+        await self._await_runtime()
+        group.start("events", self.recorder.run())
+        group.start("services", self.services.run())
+        group.start("node", self.nodes.run())
+        if self.options.register_node:
+            await self.reporter.register(self.options.node_labels, self.options.register_with_taints)
+        group.start("node status", self.reporter.run())
+        group.start("node lease", self.reporter.keep_lease())
+        await self.observer.look()
+        group.start("pods", self.pods.run())
+        await self.pods.synced.wait()
+        await self.nodes.synced.wait()
+        self._adopt()
+        self.pods.subscribe(self.changed)
+        self._first_look.clear()
+        group.start("observer", self.observer.run())
+        group.start("runtime events", self.observer.listen())
+        group.start("cleanup", self.cleaner.run())
+        group.start("volume refresh", self._refresh_volumes())
+        if self.options.pod_manifest_path:
+            source = static_pods.Source(
+                pathlib.Path(self.options.pod_manifest_path), self.name, self.client, self.update, self.remove, self.pods
+            )
+            group.start("static pods", source.run())
+        server = Server(self)
+        await server.start()
+        log.info("kubelet of node %s is ready, serving on port %d", self.name, self.options.port)
+        ready()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await server.stop()
+
+    async def _await_runtime(self) -> None:
+        told = False
+        while True:
+            try:
+                name, version = await self.cri.version()
+                break
+            except CriError as error:
+                if not told:
+                    log.warning("waiting for the container runtime at %s: %s", self.cri.endpoint, error)
+                    told = True
+                await asyncio.sleep(0.2)
+        self.reporter.identity = node_core.Identity(
+            self.name, self.facts.ips, self.options.port, f"{name}://{version}", self.options.max_pods
+        )
+
+    def _adopt(self) -> None:
+        """From now on the runtime's changes go to workers; what belongs to no pod is cleaned up later."""
+        self._adopting = False
+
+    async def _refresh_volumes(self) -> None:
+        """Brings ConfigMaps, Secrets and tokens in volumes up to date, a few pods at a time."""
+        while True:
+            await asyncio.sleep(REFRESH_EVERY)
+            for worker in list(self.workers.values()):
+                state = worker.state
+                if state.life is not model.Life.SYNCING or state.volumes is not model.Volumes.MOUNTED:
+                    continue
+                if not _refreshable(worker.pod):
+                    continue
+                try:
+                    await self.mounter.mount(worker.pod, refresh=True)
+                except VolumeErrors as error:
+                    log.debug("volumes of %s: %s", worker.uid, error)
+                await asyncio.sleep(0)
+
+
+def _uid(pod: v1.Pod) -> str:
+    return (pod.metadata and pod.metadata.uid) or ""
+
+
+def _fresh(pod: v1.Pod) -> bool:
+    """Whether the pod was never taken by a kubelet."""
+    return not (pod.metadata and pod.metadata.deletionTimestamp) and not (pod.status and pod.status.startTime)
+
+
+def _refreshable(pod: v1.Pod) -> bool:
+    volumes: Iterable[v1.Volume] = (pod.spec and pod.spec.volumes) or ()
+    return any(v.configMap or v.secret or v.downwardAPI or v.projected for v in volumes)
+
+
+async def run(options: Options, ready: Callable[[], None] = lambda: None) -> None:
+    """Runs a kubelet until cancelled."""
+    config = kubeconfig.load(options.kubeconfig)
+    cri = CriClient(options.container_runtime_endpoint)
+    try:
+        async with rest.Client(config, user_agent="navarch-kubelet") as client, tasks.Group() as group:
+            kubelet = Kubelet(options, client, cri, group)
+            try:
+                await kubelet.run(ready)
+            finally:
+                await kubelet.handlers.close()
+    finally:
+        await cri.close()
+
+
+def take_down(options: Options) -> None:
+    """Removes what a stopped kubelet leaves behind on the machine: mounts, pod folders, cgroups. Containers must be gone."""
+    from navarch.kubelet.volumes import system
+
+    root = pathlib.Path(options.root_dir)
+    for point in system.mounts_below(root):
+        system.unmount(point)
+    shutil.rmtree(root / "pods", ignore_errors=True)
+    cgroups.remove(f"{options.cgroup_root.rstrip('/')}/{cgroups.KUBEPODS}")
+    with contextlib.suppress(OSError):
+        log.debug("node %s taken down at %f", options.hostname_override, time.time())

@@ -1,0 +1,401 @@
+"""What a pod's machine wants done in the container runtime, done through CRI.
+
+In: pods, containers and what they refer to. Out: views for the machine, or `StartError` with upstream's reason. No decisions about
+whether or when: those are `core.machine`'s. Upstream's counterpart is pkg/kubelet/kuberuntime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from navarch.api.core import v1
+from navarch.api.node import v1 as node_v1
+from navarch.api.scalars import Quantity
+from navarch.client.rest import Unreachable
+from navarch.cri.client import Client, ContainerStatus, CriError
+from navarch.cri.proto import Message
+from navarch.kubelet import cgroups, configs, logs
+from navarch.kubelet.core import containers, downward, env, resources
+from navarch.kubelet.core.env import ConfigError
+from navarch.kubelet.core.model import ContainerView, Running, SandboxView
+from navarch.kubelet.core.payload import PayloadError
+from navarch.kubelet.handlers import Answer, BadHandler, Handlers
+from navarch.kubelet.images import Puller, StartError, Tell
+from navarch.kubelet.references import References
+from navarch.kubelet.volumes.mounter import Mounter
+from navarch.machinery import errors
+
+log = logging.getLogger(__name__)
+
+MIN_GRACE = 2
+"""Even a container to be killed at once gets this many seconds, as upstream gives it."""
+MESSAGE_LIMIT = 4096
+MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES = 80, 2048
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are on this node and what pods get from it."""
+
+    root: pathlib.Path
+    logs: str
+    dns: configs.Dns
+    memory: int
+    cgroup_root: str = "/"
+    pod_cgroups: bool = True
+
+
+@dataclass
+class Surroundings:
+    """What the runtime asks for when it needs it: things that change while the node runs."""
+
+    host_ips: Callable[[], tuple[str, ...]]
+    allocatable: Callable[[], Mapping[str, Quantity]]
+    services: Callable[[], Iterable[v1.Service]]
+    services_ready: Callable[[], bool]
+
+
+class Runtime:
+    """The effects on one runtime. Stateless besides its parts; safe to use for many pods at once."""
+
+    def __init__(
+        self,
+        cri: Client,
+        mounter: Mounter,
+        puller: Puller,
+        references: References,
+        handlers: Handlers,
+        settings: Settings,
+        around: Surroundings,
+    ) -> None:
+        self.cri = cri
+        self.mounter = mounter
+        self.handlers = handlers
+        self.settings = settings
+        self.around = around
+        self._puller = puller
+        self._references = references
+
+    # ---- sandboxes -----------------------------------------------------------------------------------------------------------
+
+    async def make_sandbox(self, pod: v1.Pod, attempt: int) -> SandboxView:
+        """Makes the pod's sandbox with its network. CriError or ConfigError when it cannot be."""
+        config = self.sandbox_config(pod, attempt)
+        pathlib.Path(config.log_directory).mkdir(parents=True, exist_ok=True)
+        if self.settings.pod_cgroups:
+            cgroups.make(config.linux.cgroup_parent, resources.pod_cgroup(pod))
+        handler = await self._handler(pod)
+        sandbox_id = await self.cri.run_sandbox(config, handler)
+        status = await self.cri.sandbox_status(sandbox_id)
+        return SandboxView(sandbox_id, attempt, status.ready, status.created_at / 1e9, status.ips)
+
+    def sandbox_config(self, pod: v1.Pod, attempt: int) -> Message:
+        """The sandbox's configuration, the same each time it is made."""
+        parent = cgroups.parent_of(self.settings.cgroup_root, pod) if self.settings.pod_cgroups else ""
+        return configs.sandbox(pod, attempt, self.settings.dns, self.settings.logs, parent)
+
+    async def _handler(self, pod: v1.Pod) -> str:
+        name = pod.spec.runtimeClassName if pod.spec else None
+        if not name:
+            return ""
+        found = await self._references.fetch(node_v1.RuntimeClass, "", name, 60.0)
+        if found is None:
+            raise ConfigError(f'runtimeclass.node.k8s.io "{name}" not found')
+        handler = found.handler or ""
+        return "" if handler == "runc" else handler
+
+    # ---- containers ----------------------------------------------------------------------------------------------------------
+
+    async def prepare_image(self, pod: v1.Pod, spec: v1.Container, sandbox: SandboxView, tell: Tell) -> tuple[str, int | None, str]:
+        """The image's reference, and the user it declares by number or by name. Raises `StartError`."""
+        policy = spec.imagePullPolicy or "IfNotPresent"
+        found = [await self._secret(pod, ref.name or "") for ref in (pod.spec and pod.spec.imagePullSecrets) or ()]
+        config = self.sandbox_config(pod, sandbox.attempt)
+        image = await self._puller.ensure(spec.image or "", policy, [s for s in found if s is not None], config, tell)
+        return image.id, image.uid, image.username
+
+    async def _secret(self, pod: v1.Pod, name: str) -> v1.Secret | None:
+        try:
+            return await self._references.fetch(v1.Secret, (pod.metadata and pod.metadata.namespace) or "", name, 60.0)
+        except (errors.ApiError, Unreachable):
+            return None
+
+    async def create(
+        self,
+        pod: v1.Pod,
+        spec: v1.Container,
+        attempt: int,
+        sandbox: SandboxView,
+        image: tuple[str, int | None, str],
+        others: Sequence[ContainerView],
+        tell: Tell,
+    ) -> ContainerView:
+        """Creates and starts a container whose image is there. Raises `StartError`, having told the user."""
+        try:
+            plan = await self._plan(pod, spec, attempt, sandbox, image, others)
+            config = configs.container(pod, spec, plan)
+        except (ConfigError, PayloadError, downward.BadField, errors.ApiError, Unreachable, OSError) as error:
+            tell("Warning", "Failed", f"Error: {error}")
+            raise StartError("CreateContainerConfigError", str(error)) from None
+        sandbox_config = self.sandbox_config(pod, sandbox.attempt)
+        folder = pathlib.Path(sandbox_config.log_directory) / (spec.name or "")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            container_id = await self.cri.create_container(sandbox.id, config, sandbox_config)
+        except CriError as error:
+            tell("Warning", "Failed", f"Error: {error.description}")
+            raise StartError("CreateContainerError", error.description) from None
+        tell("Normal", "Created", "Container created")
+        try:
+            await self.cri.start_container(container_id)
+        except CriError as error:
+            tell("Warning", "Failed", f"Error: {error.description}")
+            view = await self.view(container_id, sandbox.id)
+            raise StartError("RunContainerError", error.description, view) from None
+        tell("Normal", "Started", "Container started")
+        view = await self.view(container_id, sandbox.id)
+        if view is None:
+            raise StartError("RunContainerError", "the container vanished after it was started")
+        held = spec.resources or v1.ResourceRequirements()
+        return dataclasses.replace(view, resources=held)
+
+    async def _plan(
+        self,
+        pod: v1.Pod,
+        spec: v1.Container,
+        attempt: int,
+        sandbox: SandboxView,
+        image: tuple[str, int | None, str],
+        others: Sequence[ContainerView],
+    ) -> configs.ContainerPlan:
+        ips = sandbox.ips or (self.around.host_ips() if pod.spec and pod.spec.hostNetwork else ())
+        paths = await self._volume_paths(pod, spec)
+        variables = env.variables(pod, spec, await self._sources(pod, spec, ips, paths))
+        mounts = self._mounts(pod, spec, paths, variables)
+        mounts += self._own_mounts(pod, spec, ips)
+        ephemeral = next((c for c in (pod.spec and pod.spec.ephemeralContainers) or () if c.name == spec.name), None)
+        target = ""
+        if ephemeral is not None and ephemeral.targetContainerName:
+            found = containers.latest(others, ephemeral.targetContainerName)
+            if found is None:
+                raise ConfigError(f'unable to find target container "{ephemeral.targetContainerName}"')
+            target = found.id
+        return configs.ContainerPlan(
+            attempt=attempt,
+            image_ref=image[0],
+            variables=variables,
+            mounts=mounts,
+            node_memory=self.settings.memory,
+            image_uid=image[1],
+            image_username=image[2],
+            target_id=target,
+        )
+
+    async def _volume_paths(self, pod: v1.Pod, spec: v1.Container) -> dict[str, pathlib.Path]:
+        """Host paths of what the container mounts; volumes are made by now, so this only looks them up."""
+        uid = (pod.metadata and pod.metadata.uid) or ""
+        used = {mount.name for mount in spec.volumeMounts or ()}
+        used |= {v.valueFrom.fileKeyRef.volumeName for v in spec.env or () if v.valueFrom and v.valueFrom.fileKeyRef}
+        paths = {}
+        for volume in (pod.spec and pod.spec.volumes) or ():
+            if volume.name in used:
+                paths[volume.name or ""] = await self.mounter.where(pod, uid, volume)
+        return paths
+
+    async def _sources(
+        self, pod: v1.Pod, spec: v1.Container, ips: tuple[str, ...], paths: Mapping[str, pathlib.Path]
+    ) -> env.Sources:
+        namespace = (pod.metadata and pod.metadata.namespace) or ""
+        maps: dict[str, v1.ConfigMap | None] = {}
+        found_secrets: dict[str, v1.Secret | None] = {}
+        for kind, name in sorted(env.references(spec)):
+            if kind == "ConfigMap":
+                maps[name] = await self._references.fetch(v1.ConfigMap, namespace, name)
+            else:
+                found_secrets[name] = await self._references.fetch(v1.Secret, namespace, name)
+        if not self.around.services_ready():
+            raise ConfigError("services have not yet been read at least once, cannot construct envvars")
+        return env.Sources(
+            config_maps=maps,
+            secrets=found_secrets,
+            services=self.around.services(),
+            pod_ips=ips,
+            host_ips=self.around.host_ips(),
+            allocatable=self.around.allocatable(),
+            read_file=lambda volume, path, key: _value_in_file(paths.get(volume), path, key),
+        )
+
+    def _mounts(
+        self, pod: v1.Pod, spec: v1.Container, paths: Mapping[str, pathlib.Path], variables: Mapping[str, str]
+    ) -> list[configs.Mount]:
+        result = []
+        read_only = {v.name for v in (pod.spec and pod.spec.volumes) or () if v.configMap or v.secret or v.downwardAPI or v.projected}
+        for index, mount in enumerate(spec.volumeMounts or ()):
+            name = mount.name or ""
+            if name not in paths:
+                raise ConfigError(f"cannot find volume {name!r} to mount into container {spec.name!r}")
+            path = paths[name]
+            sub_path = mount.subPath or ""
+            if mount.subPathExpr:
+                sub_path = env.expand(mount.subPathExpr, _strict(variables))
+            if sub_path:
+                try:
+                    path = self.mounter.sub_path(pod, spec.name or "", index, name, path, sub_path)
+                except OSError as error:
+                    raise ConfigError(f'failed to prepare subPath for volumeMount "{name}" of container "{spec.name}": {error}') from None
+            elif not path.exists():
+                path.mkdir(parents=True, mode=0o750)
+            inside = mount.mountPath or ""
+            inside = inside if inside.startswith("/") else f"/{inside}"
+            writable_kind = name not in read_only
+            result.append(
+                configs.Mount(str(path), inside, bool(mount.readOnly) or not writable_kind, mount.mountPropagation or "None")
+            )
+        return result
+
+    def _own_mounts(self, pod: v1.Pod, spec: v1.Container, ips: Sequence[str]) -> list[configs.Mount]:
+        """/etc/hosts and the file for the termination message."""
+        uid = (pod.metadata and pod.metadata.uid) or ""
+        folder = self.mounter.pod_dir(uid)
+        taken = {mount.mountPath for mount in spec.volumeMounts or ()}
+        result = []
+        if "/etc/hosts" not in taken:
+            path = folder / "etc-hosts"
+            node_hosts = pathlib.Path("/etc/hosts").read_text() if pod.spec and pod.spec.hostNetwork else ""
+            path.write_text(configs.hosts_file(pod, ips, self.settings.dns, node_hosts))
+            path.chmod(0o644)
+            result.append(configs.Mount(str(path), "/etc/hosts"))
+        inside = spec.terminationMessagePath
+        if inside:
+            place = folder / "containers" / (spec.name or "")
+            place.mkdir(parents=True, exist_ok=True)
+            file = place / secrets.token_hex(4)
+            file.touch()
+            file.chmod(0o666)
+            result.append(configs.Mount(str(file), inside))
+        return result
+
+    async def view(self, container_id: str, sandbox_id: str) -> ContainerView | None:
+        """Everything about a container; None when the runtime does not know it."""
+        try:
+            status = await self.cri.container_status(container_id)
+        except CriError as error:
+            if error.code == "NotFound":
+                return None
+            raise
+        return _view(status, sandbox_id)
+
+    # ---- hooks, stopping -----------------------------------------------------------------------------------------------------
+
+    async def run_hook(self, handler: v1.LifecycleHandler, spec: v1.Container, container_id: str, pod_ip: str) -> Answer:
+        """A postStart or preStop hook, to its end."""
+        if handler.exec is not None:
+            return await self.handlers.execute(container_id, handler.exec.command or (), 0)
+        if handler.sleep is not None:
+            await asyncio.sleep(handler.sleep.seconds or 0)
+            return Answer(True)
+        try:
+            if handler.httpGet is not None:
+                return await self.handlers.http(spec, handler.httpGet, pod_ip, 30.0, "lifecycle")
+        except BadHandler as error:
+            return Answer(False, str(error))
+        return Answer(False, "invalid handler")
+
+    async def stop(
+        self, spec: v1.Container | None, container_id: str, grace: int, pod_ip: str, hook: bool, tell: Tell
+    ) -> None:
+        """Runs the preStop hook and stops the container within its grace period. CriError when it will not stop."""
+        left = grace
+        pre_stop = spec.lifecycle.preStop if spec is not None and spec.lifecycle else None
+        if pre_stop is not None and spec is not None and hook and grace > 0:
+            began = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(grace):
+                    answer = await self.run_hook(pre_stop, spec, container_id, pod_ip)
+                if not answer.ok:
+                    tell("Warning", "FailedPreStopHook", "PreStopHook failed")
+            except TimeoutError:
+                log.info("preStop hook of container %s did not end within %d s", spec.name, grace)
+            left -= int(asyncio.get_running_loop().time() - began)
+        try:
+            await self.cri.stop_container(container_id, max(MIN_GRACE, left))
+        except CriError as error:
+            if error.code != "NotFound":
+                raise
+
+    async def resize(self, pod: v1.Pod, spec: v1.Container, container_id: str) -> None:
+        """Gives a running container's cgroup the values of its spec."""
+        values = resources.cgroup_values(pod, spec, self.settings.memory)
+        if self.settings.pod_cgroups:
+            cgroups.make(cgroups.parent_of(self.settings.cgroup_root, pod), resources.pod_cgroup(pod))
+        await self.cri.update_container(container_id, configs.linux_resources(values))
+
+
+def _strict(variables: Mapping[str, str]) -> Callable[[str], str | None]:
+    def lookup(name: str) -> str | None:
+        if name not in variables:
+            raise ConfigError(f'missing value for "{name}"')
+        return variables[name]
+
+    return lookup
+
+
+def _value_in_file(folder: pathlib.Path | None, path: str, key: str) -> str | None:
+    """A variable's value from a file of lines KEY='value'."""
+    if folder is None or ".." in path.split("/"):
+        return None
+    with contextlib.suppress(OSError):
+        for line in (folder / path).read_text().splitlines():
+            name, equals, value = line.partition("=")
+            if equals and name.strip() == key and not line.lstrip().startswith("#"):
+                value = value.strip()
+                return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    return None
+
+
+def _view(status: ContainerStatus, sandbox_id: str) -> ContainerView:
+    message = status.message
+    if status.state == "exited":
+        message = _termination_message(status) or status.message
+    reason = status.reason
+    if status.state == "exited" and not reason:
+        reason = "Completed" if status.exit_code == 0 else "Error"
+    return ContainerView(
+        id=status.id,
+        name=status.name,
+        sandbox_id=sandbox_id,
+        attempt=status.attempt,
+        state=Running(status.state),
+        created_at=status.created_at / 1e9,
+        hash=status.annotations.get(configs.HASH, ""),
+        image=status.image,
+        image_ref=status.image_ref,
+        started_at=status.started_at / 1e9,
+        finished_at=status.finished_at / 1e9,
+        exit_code=status.exit_code,
+        reason=reason,
+        message=message,
+        user=status.user,
+    )
+
+
+def _termination_message(status: ContainerStatus) -> str:
+    """What the container left in its message file, or the end of its log where it asked for that."""
+    inside = status.annotations.get(configs.MESSAGE_PATH, "")
+    policy = status.annotations.get(configs.MESSAGE_POLICY, "")
+    text = ""
+    host_path = status.mounts.get(inside) if inside else None
+    if host_path:
+        with contextlib.suppress(OSError), open(host_path, "rb") as file:
+            text = file.read(MESSAGE_LIMIT).decode("utf-8", "replace")
+    if not text and policy == "FallbackToLogsOnError" and status.exit_code != 0 and os.path.exists(status.log_path):
+        text = logs.last(pathlib.Path(status.log_path), MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES)
+    return text
