@@ -1,0 +1,218 @@
+"""The rules of the default cluster roles of people and components: facts, by role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from navarch.apiserver.authz.rules import Paths, Rule
+
+ROLES: Mapping[str, tuple[Rule | Paths, ...]] = {
+    "cluster-admin": (
+        Rule("*", "*", "*"),
+        Paths("*", "*"),
+    ),
+    "system:aggregate-to-admin": (
+        Rule("create", "authorization.k8s.io", "localsubjectaccessreviews"),
+        Rule("create delete deletecollection get list patch update watch", "rbac.authorization.k8s.io", "rolebindings roles"),
+    ),
+    "system:aggregate-to-edit": (
+        Rule("get list watch", "core", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
+        Rule("impersonate", "core", "serviceaccounts"),
+        Rule("create delete deletecollection patch update", "core", "pods pods/attach pods/exec pods/portforward pods/proxy"),
+        Rule("create", "core", "pods/eviction"),
+        Rule(
+            "create delete deletecollection patch update",
+            "core",
+            "configmaps persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets serviceaccounts services services/proxy",
+        ),
+        Rule("create", "core", "serviceaccounts/token"),
+        Rule("create delete deletecollection patch update", "core events.k8s.io", "events"),
+        Rule(
+            "create delete deletecollection patch update",
+            "apps",
+            "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets statefulsets/scale",
+        ),
+        Rule("create delete deletecollection patch update", "autoscaling", "horizontalpodautoscalers"),
+        Rule("create delete deletecollection patch update", "batch", "cronjobs jobs"),
+        Rule(
+            "create delete deletecollection patch update",
+            "extensions",
+            "daemonsets deployments deployments/rollback deployments/scale ingresses networkpolicies replicasets replicasets/scale "
+            "replicationcontrollers/scale",
+        ),
+        Rule("create delete deletecollection patch update", "policy", "poddisruptionbudgets"),
+        Rule("create delete deletecollection patch update", "networking.k8s.io", "ingresses networkpolicies"),
+        Rule("create delete deletecollection get list patch update watch", "coordination.k8s.io", "leases"),
+        Rule("create delete deletecollection patch update", "resource.k8s.io", "resourceclaims resourceclaimtemplates"),
+    ),
+    "system:aggregate-to-view": (
+        Rule(
+            "get list watch",
+            "core",
+            "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods replicationcontrollers "
+            "replicationcontrollers/scale serviceaccounts services services/status",
+        ),
+        Rule(
+            "get list watch",
+            "core",
+            "bindings limitranges namespaces/status pods/log pods/status replicationcontrollers/status resourcequotas resourcequotas/status",
+        ),
+        Rule("get list watch", "core", "namespaces"),
+        Rule("get list watch", "core events.k8s.io", "events"),
+        Rule("get list watch", "discovery.k8s.io", "endpointslices"),
+        Rule(
+            "get list watch",
+            "apps",
+            "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status replicasets "
+            "replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status",
+        ),
+        Rule("get list watch", "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
+        Rule("get list watch", "batch", "cronjobs cronjobs/status jobs jobs/status"),
+        Rule(
+            "get list watch",
+            "extensions",
+            "daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses ingresses/status networkpolicies "
+            "replicasets replicasets/scale replicasets/status replicationcontrollers/scale",
+        ),
+        Rule("get list watch", "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
+        Rule("get list watch", "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
+        Rule("get list watch", "resource.k8s.io", "resourceclaims resourceclaims/status resourceclaimtemplates"),
+    ),
+    "system:auth-delegator": (
+        Rule("create", "authentication.k8s.io", "tokenreviews"),
+        Rule("create", "authorization.k8s.io", "subjectaccessreviews"),
+    ),
+    "system:basic-user": (
+        Rule("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
+        Rule("create", "authentication.k8s.io", "selfsubjectreviews"),
+    ),
+    "system:certificates.k8s.io:certificatesigningrequests:nodeclient": (
+        Rule("create", "certificates.k8s.io", "certificatesigningrequests/nodeclient"),
+    ),
+    "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient": (
+        Rule("create", "certificates.k8s.io", "certificatesigningrequests/selfnodeclient"),
+    ),
+    "system:certificates.k8s.io:kube-apiserver-client-approver": (
+        Rule("approve", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-client"),
+    ),
+    "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver": (
+        Rule("approve", "certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-client-kubelet"),
+    ),
+    "system:certificates.k8s.io:kubelet-serving-approver": (Rule("approve", "certificates.k8s.io", "signers", "kubernetes.io/kubelet-serving"),),
+    "system:certificates.k8s.io:legacy-unknown-approver": (Rule("approve", "certificates.k8s.io", "signers", "kubernetes.io/legacy-unknown"),),
+    "system:discovery": (Paths("get", "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/"),),
+    "system:heapster": (
+        Rule("get list watch", "core", "events namespaces nodes pods"),
+        Rule("get list watch", "extensions", "deployments"),
+    ),
+    "system:kube-aggregator": (Rule("get list watch", "core", "endpoints services"),),
+    "system:kube-controller-manager": (
+        Rule("create patch update", "core events.k8s.io", "events"),
+        Rule("create", "coordination.k8s.io", "leases"),
+        Rule("get update", "coordination.k8s.io", "leases", "kube-controller-manager"),
+        Rule("create", "core", "secrets serviceaccounts"),
+        Rule("delete", "core", "secrets"),
+        Rule("get", "core", "configmaps namespaces secrets serviceaccounts"),
+        Rule("update", "core", "secrets serviceaccounts"),
+        Rule("create", "authentication.k8s.io", "tokenreviews"),
+        Rule("create", "authorization.k8s.io", "subjectaccessreviews"),
+        Rule("list watch", "*", "*"),
+        Rule("create", "core", "serviceaccounts/token"),
+    ),
+    "system:kube-dns": (Rule("list watch", "core", "endpoints services"),),
+    "system:kube-scheduler": (
+        Rule("create patch update", "core events.k8s.io", "events"),
+        Rule("create", "coordination.k8s.io", "leases"),
+        Rule("get list update watch", "coordination.k8s.io", "leases", "kube-scheduler"),
+        Rule("create delete deletecollection get list patch update watch", "coordination.k8s.io", "leasecandidates"),
+        Rule("get list watch", "core", "nodes"),
+        Rule("delete get list watch", "core", "pods"),
+        Rule("create", "core", "bindings pods/binding"),
+        Rule("patch update", "core", "pods/status"),
+        Rule("get list watch", "core", "replicationcontrollers services"),
+        Rule("get list watch", "apps extensions", "replicasets"),
+        Rule("get list watch", "apps", "statefulsets"),
+        Rule("get list watch", "policy", "poddisruptionbudgets"),
+        Rule("get list watch", "core", "persistentvolumeclaims persistentvolumes"),
+        Rule("create", "authentication.k8s.io", "tokenreviews"),
+        Rule("create", "authorization.k8s.io", "subjectaccessreviews"),
+        Rule("get list watch", "storage.k8s.io", "csinodes"),
+        Rule("get list watch", "storage.k8s.io", "volumeattachments"),
+        Rule("get list watch", "core", "namespaces"),
+        Rule("get list watch", "storage.k8s.io", "csidrivers"),
+        Rule("get list watch", "storage.k8s.io", "csistoragecapacities"),
+        Rule("get list watch", "resource.k8s.io", "deviceclasses"),
+        Rule("get list patch update watch", "resource.k8s.io", "resourceclaims"),
+        Rule("get list patch update watch", "resource.k8s.io", "resourceclaims/status"),
+        Rule("update", "core", "pods/finalizers"),
+        Rule("get list watch", "resource.k8s.io", "resourceslices"),
+        Rule("create delete", "resource.k8s.io", "resourceclaims"),
+        Rule("patch update", "resource.k8s.io", "resourceclaims/binding"),
+    ),
+    "system:kubelet-api-admin": (
+        Rule("get list watch", "core", "nodes"),
+        Rule("proxy", "core", "nodes"),
+        Rule("*", "core", "nodes/log nodes/metrics nodes/proxy nodes/stats"),
+        Rule("*", "core", "nodes/configz nodes/healthz nodes/pods"),
+    ),
+    "system:monitoring": (
+        Paths("get", "/flagz /healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/* /statusz"),
+        Rule("get", "core", "nodes/metrics"),
+    ),
+    "system:node": (
+        Rule("create", "authentication.k8s.io", "tokenreviews"),
+        Rule("create", "authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews"),
+        Rule("get list watch", "core", "services"),
+        Rule("create get list watch", "core", "nodes"),
+        Rule("patch update", "core", "nodes/status"),
+        Rule("patch update", "core", "nodes"),
+        Rule("create patch update", "core events.k8s.io", "events"),
+        Rule("get list watch", "core", "pods"),
+        Rule("create delete", "core", "pods"),
+        Rule("patch update", "core", "pods/status"),
+        Rule("create", "core", "pods/eviction"),
+        Rule("get list watch", "core", "configmaps secrets"),
+        Rule("get", "core", "persistentvolumeclaims persistentvolumes"),
+        Rule("get", "core", "endpoints"),
+        Rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
+        Rule("create delete get patch update", "coordination.k8s.io", "leases"),
+        Rule("get", "storage.k8s.io", "volumeattachments"),
+        Rule("create", "core", "serviceaccounts/token"),
+        Rule("get patch update", "core", "persistentvolumeclaims/status"),
+        Rule("get list watch", "storage.k8s.io", "csidrivers"),
+        Rule("create delete get patch update", "storage.k8s.io", "csinodes"),
+        Rule("get list watch", "node.k8s.io", "runtimeclasses"),
+        Rule("get", "resource.k8s.io", "resourceclaims"),
+        Rule("deletecollection", "resource.k8s.io", "resourceslices"),
+        Rule("get", "core", "serviceaccounts"),
+    ),
+    "system:node-bootstrapper": (Rule("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),),
+    "system:node-problem-detector": (
+        Rule("get", "core", "nodes"),
+        Rule("patch", "core", "nodes/status"),
+        Rule("create patch update", "core events.k8s.io", "events"),
+    ),
+    "system:node-proxier": (
+        Rule("list watch", "core", "endpoints services"),
+        Rule("get list watch", "core", "nodes"),
+        Rule("create patch update", "core events.k8s.io", "events"),
+        Rule("list watch", "networking.k8s.io", "servicecidrs"),
+        Rule("list watch", "discovery.k8s.io", "endpointslices"),
+    ),
+    "system:persistent-volume-provisioner": (
+        Rule("create delete get list watch", "core", "persistentvolumes"),
+        Rule("get list update watch", "core", "persistentvolumeclaims"),
+        Rule("get list watch", "storage.k8s.io", "storageclasses"),
+        Rule("watch", "core", "events"),
+        Rule("create patch update", "core events.k8s.io", "events"),
+    ),
+    "system:public-info-viewer": (Paths("get", "/healthz /livez /readyz /version /version/"),),
+    "system:service-account-issuer-discovery": (
+        Paths("get", "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/"),
+    ),
+    "system:volume-scheduler": (
+        Rule("get list patch update watch", "core", "persistentvolumes"),
+        Rule("get list watch", "storage.k8s.io", "storageclasses"),
+        Rule("get list patch update watch", "core", "persistentvolumeclaims"),
+    ),
+}
