@@ -63,8 +63,11 @@ def down(words: Sequence[str]) -> int:
     given = _parse(DownFlags, words, "navarch down: stops the cluster; --wipe also removes its data")
     if given is None:
         return 0
+    import logging
+
     from navarch.run import down as stopping
 
+    logging.disable(logging.WARNING)
     stopping.down(pathlib.Path(given.data_dir).absolute(), say, wipe=given.wipe)
     return 0
 

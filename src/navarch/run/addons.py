@@ -14,7 +14,6 @@ from typing import Any
 import yaml
 
 from navarch.api import resources
-from navarch.api.scalars import Object
 from navarch.client import rest
 from navarch.cri import images
 from navarch.machinery import codec, errors
@@ -52,13 +51,10 @@ async def _ensure(client: rest.Client, document: dict[str, Any]) -> None:
     obj: Any = codec.decode(kind, codec.encode(document))
     namespace, name = obj.metadata.namespace or "", obj.metadata.name
     try:
+        current: Any = await client.get(kind, name, namespace)
+    except errors.NotFound:
         await client.create(obj, namespace)
-    except errors.AlreadyExists:
-        if document["kind"] in FOLLOWING:
-            await _follow(client, kind, obj, name, namespace)
-
-
-async def _follow(client: rest.Client, kind: type[Object], obj: Any, name: str, namespace: str) -> None:
-    current: Any = await client.get(kind, name, namespace)
-    obj.metadata.resourceVersion = current.metadata.resourceVersion
-    await client.update(obj)
+        return
+    if document["kind"] in FOLLOWING:
+        obj.metadata.resourceVersion = current.metadata.resourceVersion
+        await client.update(obj)

@@ -64,7 +64,11 @@ class Supervisor:
 
     def __init__(self, settings: Settings, processes: Sequence[Process] = PROCESSES) -> None:
         self._settings = settings
-        self._children = {p.name: Child(p) for p in processes}
+        present = [p for p in processes if all(_exists(part.module) for part in p.parts)]
+        for process in processes:
+            if process not in present:
+                _log.error("%s is left out: this build does not have it", process.name)
+        self._children = {p.name: Child(p) for p in present}
         self._selector = selectors.DefaultSelector()
         self._stopping = False
         self._began = time.time()
@@ -243,6 +247,13 @@ class Supervisor:
         self._rotated = time.monotonic()
         for path in self._settings.logs.glob("*.log"):
             rotate(path)
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def rotate(path: pathlib.Path) -> None:

@@ -67,7 +67,13 @@ def up(wish: Wish, say: Callable[[str], None]) -> None:
     _need_ports(settings)
     _start(settings)
     progress(f"starting the cluster in {settings.data_dir}")
-    asyncio.run(_until_answer(settings, wish, progress, say))
+    from navarch.client import rest
+    from navarch.machinery import errors
+
+    try:
+        asyncio.run(_until_answer(settings, wish, progress, say))
+    except (errors.ApiError, rest.Unreachable) as error:
+        raise Unfit(f"the API server did not do what is needed: {error} (log: {settings.logs / 'apiserver.log'})") from error
 
 
 def _settings(wish: Wish, known: Settings | None) -> Settings:

@@ -14,6 +14,7 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
@@ -99,8 +100,7 @@ class Server(asyncio.DatagramProtocol):
         self._connections = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         assert self._transport is not None

@@ -12,6 +12,7 @@ import pathlib
 import random
 import time
 from collections.abc import Collection, Sequence
+from typing import cast
 
 from navarch.network.dns.core import answering, wire
 from navarch.network.dns.core.cache import Cache
@@ -38,8 +39,7 @@ class _Exchange(asyncio.DatagramProtocol):
         self._message, self._answer = message, answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._message)
+        cast(asyncio.DatagramTransport, transport).sendto(self._message)  # uvloop's is no subclass
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if data[:2] == self._message[:2] and len(data) >= 12 and data[2] & 0x80 and not self._answer.done():
