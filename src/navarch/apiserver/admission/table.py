@@ -1,8 +1,37 @@
-"""The literal lists of admission plugins, in upstream's order."""
+"""The literal lists of admission plugins, in upstream's order. Webhooks and policies go between the two groups of each list."""
 
 from __future__ import annotations
 
-from navarch.apiserver.admission import Plugin, namespaces
+from navarch.apiserver.admission import (
+    Plugin,
+    certificates,
+    escalation,
+    limits,
+    namespaces,
+    nodes,
+    pods,
+    serviceaccounts,
+    storage,
+)
 
-MUTATING: tuple[Plugin, ...] = (namespaces.lifecycle,)
-VALIDATING: tuple[Plugin, ...] = ()
+MUTATING: tuple[Plugin, ...] = (
+    namespaces.lifecycle,
+    limits.mutate,
+    serviceaccounts.mutate,
+    nodes.restrict,
+    pods.nodes,
+    pods.priority,
+    pods.tolerate,
+    storage.default_class,
+    pods.runtime_class,
+    storage.default_ingress_class,
+)
+VALIDATING: tuple[Plugin, ...] = (
+    limits.validate,
+    pods.one_default,
+    storage.resize,
+    certificates.approval,
+    certificates.signing,
+    certificates.subject,
+    escalation.check,
+)

@@ -133,7 +133,5 @@ def _autoscaler(made: Tree, metadata: Tree, notes: dict[str, str], spec: Tree, s
 
 STORED: dict[tuple[str, str, str], Stored] = {
     ("events.k8s.io", "v1", "events"): Stored(("", "v1", "events"), event_in, event_out),
-    ("autoscaling", "v1", "horizontalpodautoscalers"): Stored(
-        ("autoscaling", "v2", "horizontalpodautoscalers"), autoscaler_in, autoscaler_out
-    ),
+    ("autoscaling", "v1", "horizontalpodautoscalers"): Stored(("autoscaling", "v2", "horizontalpodautoscalers"), autoscaler_in, autoscaler_out),
 }

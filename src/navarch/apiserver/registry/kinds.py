@@ -68,10 +68,21 @@ def namespace_finalize(new: core_v1.Namespace, old: core_v1.Namespace) -> None:
     new.status = old.status
 
 
+_NODE_FACTS = (
+    "machineID", "systemUUID", "bootID", "kernelVersion", "osImage", "containerRuntimeVersion", "kubeletVersion", "kubeProxyVersion",
+    "operatingSystem", "architecture",
+)  # fmt: skip
+
+
 def node(obj: core_v1.Node) -> None:
-    status = obj.status
-    if status is None:
-        return
+    obj.spec = obj.spec or core_v1.NodeSpec()
+    status = obj.status = obj.status or core_v1.NodeStatus()
+    facts = status.nodeInfo = status.nodeInfo or core_v1.NodeSystemInfo()
+    for name in _NODE_FACTS:
+        if getattr(facts, name) is None:
+            setattr(facts, name, "")
+    if status.daemonEndpoints is None:
+        status.daemonEndpoints = core_v1.NodeDaemonEndpoints(kubeletEndpoint=core_v1.DaemonEndpoint(Port=0))
     amounts.canonical(status.capacity)
     amounts.canonical(status.allocatable)
     if status.allocatable is None and status.capacity is not None:
@@ -79,9 +90,7 @@ def node(obj: core_v1.Node) -> None:
 
 
 def node_create(obj: core_v1.Node) -> None:
-    obj.spec = obj.spec or core_v1.NodeSpec()
-    obj.status = obj.status or core_v1.NodeStatus()
-    obj.status.nodeInfo = obj.status.nodeInfo or core_v1.NodeSystemInfo()
+    assert obj.spec is not None
     if obj.spec.podCIDRs and not obj.spec.podCIDR:
         obj.spec.podCIDR = obj.spec.podCIDRs[0]
     elif obj.spec.podCIDR and not obj.spec.podCIDRs:
@@ -171,6 +180,8 @@ def event(obj: core_v1.Event) -> None:
 
 
 def endpoint_slice(obj: discovery_v1.EndpointSlice) -> None:
+    for endpoint in obj.endpoints or ():
+        endpoint.conditions = endpoint.conditions or discovery_v1.EndpointConditions()
     for port in obj.ports or ():
         if port.name is None:
             port.name = ""

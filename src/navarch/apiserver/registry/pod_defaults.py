@@ -85,8 +85,10 @@ def _accounts(spec: core_v1.PodSpec) -> None:
         spec.serviceAccountName = spec.serviceAccount
     else:
         spec.serviceAccountName = spec.serviceAccount = None
-    if spec.nodeName is not None and not spec.nodeName:
-        spec.nodeName = None
+    spec.nodeName, spec.hostname, spec.subdomain = spec.nodeName or None, spec.hostname or None, spec.subdomain or None
+    spec.volumes, spec.initContainers, spec.tolerations = spec.volumes or None, spec.initContainers or None, spec.tolerations or None
+    spec.imagePullSecrets, spec.nodeSelector = spec.imagePullSecrets or None, spec.nodeSelector or None
+    spec.priorityClassName = spec.priorityClassName or None
     if spec.hostNetwork is False:
         spec.hostNetwork = None
     if spec.hostPID is False:
@@ -105,6 +107,7 @@ def _container(c: core_v1.Container | core_v1.EphemeralContainer) -> None:
     else:
         amounts.canonical(c.resources.limits)
         amounts.canonical(c.resources.requests)
+    c.ports, c.env, c.volumeMounts = c.ports or None, c.env or None, c.volumeMounts or None
     for port in c.ports or ():
         port.protocol = port.protocol or "TCP"
     for variable in c.env or ():

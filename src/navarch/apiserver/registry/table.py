@@ -29,9 +29,7 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
         subresources={"ephemeralcontainers": Part(pods.prepare_ephemeral), "resize": Part(pods.prepare_resize)},
     ),
     ("", "podtemplates"): Strategy(default=workloads.pod_template),
-    ("", "replicationcontrollers"): Strategy(
-        default=workloads.replication_controller, prepare_create=workloads.set_status_create, orphans=True
-    ),
+    ("", "replicationcontrollers"): Strategy(default=workloads.replication_controller, prepare_create=workloads.set_status_create, orphans=True),
     ("", "services"): Strategy(
         default=services.default,
         prepare_create=services.prepare_create,
@@ -65,11 +63,11 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
         prepare_create=workloads.blank_status(apps_v1.DeploymentStatus),
         prepare_status=workloads.keep_labels,
     ),
-    ("apps", "daemonsets"): Strategy(default=workloads.daemon_set, prepare_create=workloads.set_status_create),
-    ("apps", "statefulsets"): Strategy(default=workloads.stateful_set, prepare_create=workloads.set_status_create),
-    ("batch", "jobs"): Strategy(
-        default=workloads.job, prepare_create=workloads.job_create, prepare_update=workloads.job_update, orphans=True
+    ("apps", "daemonsets"): Strategy(
+        default=workloads.daemon_set, prepare_create=workloads.set_status_create, prepare_update=workloads.daemon_set_update
     ),
+    ("apps", "statefulsets"): Strategy(default=workloads.stateful_set, prepare_create=workloads.set_status_create),
+    ("batch", "jobs"): Strategy(default=workloads.job, prepare_create=workloads.job_create, prepare_update=workloads.job_update, orphans=True),
     ("batch", "cronjobs"): Strategy(default=workloads.cron_job, prepare_create=workloads.blank_status(batch_v1.CronJobStatus)),
     ("autoscaling", "horizontalpodautoscalers"): Strategy(default=kinds.autoscaler, prepare_create=kinds.autoscaler_create),
     ("policy", "poddisruptionbudgets"): Strategy(prepare_create=kinds.budget_create),

@@ -15,6 +15,7 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.registry import pod_defaults
 
 CONTROLLER_UID, OLD_CONTROLLER_UID = "batch.kubernetes.io/controller-uid", "controller-uid"
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 JOB_NAME, OLD_JOB_NAME = "batch.kubernetes.io/job-name", "job-name"
 
 
@@ -189,6 +190,7 @@ def blank_status(status: Callable[[], Any]) -> Callable[[Any], None]:
 def set_status_create(obj: Any) -> None:
     """ReplicaSets, StatefulSets and DaemonSets count from zero: their status shows it."""
     if isinstance(obj, apps_v1.DaemonSet):
+        obj.metadata.annotations = {**(obj.metadata.annotations or {}), TEMPLATE_GENERATION: "1"}
         obj.status = apps_v1.DaemonSetStatus(currentNumberScheduled=0, desiredNumberScheduled=0, numberMisscheduled=0, numberReady=0)
     elif isinstance(obj, apps_v1.StatefulSet):
         obj.status = apps_v1.StatefulSetStatus(replicas=0, availableReplicas=0)
@@ -196,6 +198,15 @@ def set_status_create(obj: Any) -> None:
         obj.status = apps_v1.ReplicaSetStatus(replicas=0)
     else:
         obj.status = core_v1.ReplicationControllerStatus(replicas=0)
+
+
+def daemon_set_update(new: apps_v1.DaemonSet, old: apps_v1.DaemonSet) -> None:
+    """The template's own count of changes, which lives in an annotation, is the server's to keep."""
+    assert new.spec is not None and old.spec is not None and new.metadata is not None and old.metadata is not None
+    held = int((old.metadata.annotations or {}).get(TEMPLATE_GENERATION, "0") or 0)
+    if new.spec.template != old.spec.template:
+        held += 1
+    new.metadata.annotations = {**(new.metadata.annotations or {}), TEMPLATE_GENERATION: str(held)}
 
 
 def keep_labels(new: Any, old: Any) -> None:

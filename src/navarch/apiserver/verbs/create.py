@@ -26,13 +26,13 @@ async def create(context: Context, served: Served, server: Server, obj: Obj) -> 
     """Stores a new object and returns its JSON. AlreadyExists, Invalid, and what admission raises."""
     writing.begin_create(context, served, obj, writing.now())
     reset_status(served, obj)
-    served.strategy.prepare_create(obj)
     managed_fields.on_create(context, served, obj)
     attributes = admission.Attributes(
         context, served, "CREATE", obj.metadata.name or "", obj.metadata.namespace or "", obj, None, dry_run=context.dry_run
     )
     await admission.mutate(attributes, server)
     obj = attributes.obj
+    served.strategy.prepare_create(obj)
     finish = served.strategy.begin(server, obj, None, context.dry_run) if served.strategy.begin else None
     try:
         writing.check_create(served, obj)

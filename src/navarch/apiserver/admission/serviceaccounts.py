@@ -1,0 +1,135 @@
+"""ServiceAccount: every pod runs as an account that exists, and has that account's token mounted.
+
+The token, the cluster's root certificate and the namespace come as one projected volume, which the kubelet keeps fresh.
+
+Upstream counterpart: plugin/pkg/admission/serviceaccount.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from navarch.api.core import v1 as core_v1
+from navarch.apiserver.admission import Attributes
+from navarch.machinery import codec, errors, names
+
+if TYPE_CHECKING:
+    from navarch.apiserver.server import Server
+
+MIRROR = "kubernetes.io/config.mirror"
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+TOKEN_SECONDS = 3607
+"""An hour and a little: the odd number shows that the server chose it."""
+_ENFORCE = "kubernetes.io/enforce-mountable-secrets"
+
+
+def refuse(attributes: Attributes, why: str) -> errors.Forbidden:
+    resource = attributes.served.resource
+    name = attributes.name or (attributes.obj.metadata.name if attributes.obj is not None else "") or "Unknown"
+    return errors.forbidden(resource.group, resource.plural, name, why)
+
+
+async def mutate(attributes: Attributes, server: Server) -> None:
+    """Fills in the account of a new pod, its pull secrets and its token volume."""
+    if attributes.key != ("", "pods") or attributes.operation != "CREATE" or attributes.subresource:
+        return
+    pod: core_v1.Pod = attributes.obj
+    assert pod.spec is not None and pod.metadata is not None
+    if MIRROR in (pod.metadata.annotations or {}):
+        _check_mirror(attributes, pod.spec)
+        return
+    spec = pod.spec
+    spec.serviceAccountName = spec.serviceAccountName or "default"
+    spec.serviceAccount = spec.serviceAccountName
+    account = _account(attributes, server, spec.serviceAccountName)
+    if _mounts(spec, account):
+        _mount(spec)
+    if not spec.imagePullSecrets and account.imagePullSecrets:
+        spec.imagePullSecrets = [core_v1.LocalObjectReference(name=s.name) for s in account.imagePullSecrets]
+    if (account.metadata.annotations or {}).get(_ENFORCE) == "true" if account.metadata else False:
+        _check_secrets(attributes, spec, account)
+
+
+def _account(attributes: Attributes, server: Server, name: str) -> core_v1.ServiceAccount:
+    entry = server.catalog.of("", "serviceaccounts").cache.get(f"{attributes.namespace}/{name}")
+    if entry is None:
+        why = f'error looking up service account {attributes.namespace}/{name}: serviceaccount "{name}" not found'
+        raise refuse(attributes, why)
+    return codec.decode(core_v1.ServiceAccount, entry.body)
+
+
+def _check_mirror(attributes: Attributes, spec: core_v1.PodSpec) -> None:
+    if spec.serviceAccountName:
+        raise refuse(attributes, "a mirror pod may not reference service accounts")
+    if any(True for _ in _secrets(spec)) or any(v.secret for v in spec.volumes or ()) or spec.imagePullSecrets:
+        raise refuse(attributes, "a mirror pod may not reference secrets")
+    for volume in spec.volumes or ():
+        if volume.projected is not None and any(s.serviceAccountToken for s in volume.projected.sources or ()):
+            raise refuse(attributes, "a mirror pod may not use ServiceAccountToken volume projections")
+
+
+def _mounts(spec: core_v1.PodSpec, account: core_v1.ServiceAccount) -> bool:
+    if spec.automountServiceAccountToken is not None:
+        return spec.automountServiceAccountToken
+    return account.automountServiceAccountToken is not False
+
+
+def _mount(spec: core_v1.PodSpec) -> None:
+    """Mounts the token in each container that has nothing at its path."""
+    wanting = [c for c in (*(spec.initContainers or ()), *(spec.containers or ())) if all(m.mountPath != TOKEN_PATH for m in c.volumeMounts or ())]
+    if not wanting:
+        return
+    taken = {v.name for v in spec.volumes or ()}
+    name = names.generate("kube-api-access-")
+    while name in taken:
+        name = names.generate("kube-api-access-")
+    for container in wanting:
+        mount = core_v1.VolumeMount(name=name, readOnly=True, mountPath=TOKEN_PATH)
+        container.volumeMounts = [*(container.volumeMounts or ()), mount]
+    spec.volumes = [*(spec.volumes or ()), core_v1.Volume(name=name, projected=_token_volume())]
+
+
+def _token_volume() -> core_v1.ProjectedVolumeSource:
+    token = core_v1.ServiceAccountTokenProjection(expirationSeconds=TOKEN_SECONDS, path="token")
+    root = core_v1.ConfigMapProjection(name="kube-root-ca.crt", items=[core_v1.KeyToPath(key="ca.crt", path="ca.crt")])
+    field = core_v1.ObjectFieldSelector(apiVersion="v1", fieldPath="metadata.namespace")
+    namespace = core_v1.DownwardAPIProjection(items=[core_v1.DownwardAPIVolumeFile(path="namespace", fieldRef=field)])
+    sources = [
+        core_v1.VolumeProjection(serviceAccountToken=token),
+        core_v1.VolumeProjection(configMap=root),
+        core_v1.VolumeProjection(downwardAPI=namespace),
+    ]
+    return core_v1.ProjectedVolumeSource(defaultMode=420, sources=sources)
+
+
+def _secrets(spec: core_v1.PodSpec) -> Iterator[tuple[str, str]]:
+    """(who, secret) for each secret the containers' environment refers to."""
+    for role, containers in (("init container", spec.initContainers), ("container", spec.containers)):
+        for container in containers or ():
+            for variable in container.env or ():
+                ref = variable.valueFrom.secretKeyRef if variable.valueFrom else None
+                if ref is not None:
+                    yield f"{role} {container.name} with envVar {variable.name} referencing", ref.name or ""
+            for source in container.envFrom or ():
+                if source.secretRef is not None:
+                    yield f"{role} {container.name} with envFrom referencing", source.secretRef.name or ""
+
+
+def _check_secrets(attributes: Attributes, spec: core_v1.PodSpec, account: core_v1.ServiceAccount) -> None:
+    """An account that names its secrets allows no others."""
+    assert account.metadata is not None
+    name = account.metadata.name
+    allowed = {s.name for s in account.secrets or ()}
+    tail = f"is not allowed because service account {name} does not reference that secret"
+    for volume in spec.volumes or ():
+        if volume.secret is not None and volume.secret.secretName not in allowed:
+            raise refuse(attributes, f'volume with secret.secretName="{volume.secret.secretName}" {tail}')
+    for who, secret in _secrets(spec):
+        if secret not in allowed:
+            raise refuse(attributes, f'{who} secret.secretName="{secret}" {tail}')
+    pulls = {s.name for s in account.imagePullSecrets or ()}
+    for i, pull in enumerate(spec.imagePullSecrets or ()):
+        if pull.name not in pulls:
+            why = f'imagePullSecrets[{i}].name="{pull.name}" is not allowed because service account {name} does not reference that imagePullSecret'
+            raise refuse(attributes, why)
