@@ -1,0 +1,1 @@
+"""Decisions over columns: pure, deterministic, all nodes at once."""

@@ -1,0 +1,253 @@
+"""The cluster as columns: one slot per node, one array per property.
+
+Rows are slots; a node keeps its slot until it goes, and freed slots are used again. Amounts are int64 in the scheduler's units.
+Labels are dictionary-encoded: one int32 array per label key, -1 where a node has no such label; topology domains are just these
+columns. Pods live in `placed`, by uid, so that taking one away is as cheap as adding it.
+
+What it is not: it knows no API objects after `put_node` and `put_pod`, and decides nothing.
+
+Upstream counterpart: pkg/scheduler/backend/cache (Cache, Snapshot, NodeInfo).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navarch.api.core import v1 as core_v1
+from navarch.scheduler.core.counters import Counters
+from navarch.scheduler.core.terms import PODS, Demand, amount
+
+Ints = NDArray[np.int64]
+Codes = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+FIRST_RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
+
+
+@dataclass(slots=True)
+class Placed:
+    """A pod on a node, assumed or confirmed."""
+
+    demand: Demand
+    slot: int
+
+
+class Labels:
+    """One label key over all nodes: codes, and what they mean."""
+
+    __slots__ = ("codes", "values")
+
+    def __init__(self, capacity: int) -> None:
+        self.codes: Codes = np.full(capacity, -1, np.int32)
+        self.values: dict[str, int] = {}
+
+    def code(self, value: str) -> int:
+        return self.values.setdefault(value, len(self.values))
+
+
+class Columns:
+    """Nodes, and what is used on each."""
+
+    def __init__(self, capacity: int = 64) -> None:
+        self.capacity = capacity
+        self.names: list[str] = [""] * capacity
+        self.slots: dict[str, int] = {}
+        self.alive: Mask = np.zeros(capacity, np.bool_)
+        self.unschedulable: Mask = np.zeros(capacity, np.bool_)
+        self.resources: dict[str, int] = {name: i for i, name in enumerate(FIRST_RESOURCES)}
+        self.allocatable: Ints = np.zeros((len(FIRST_RESOURCES), capacity), np.int64)
+        self.requested: Ints = np.zeros((len(FIRST_RESOURCES), capacity), np.int64)
+        self.scored: Ints = np.zeros((2, capacity), np.int64)
+        self.labels: dict[str, Labels] = {}
+        self.taints: dict[tuple[str, str, str], Mask] = {}
+        self.images: dict[str, tuple[int, Mask]] = {}
+        self.ports: dict[tuple[str, str, int], dict[int, int]] = {}
+        self.placed: dict[str, Placed] = {}
+        self.by_slot: list[dict[str, Placed]] = [{} for _ in range(capacity)]
+        self.namespaces: dict[str, Mapping[str, str]] = {}
+        self.counters = Counters(self)
+        self.node_generation = 0
+        """Grows with every change of a node's own properties: what is computed from those alone is good until then."""
+        self._free = list(range(capacity - 1, -1, -1))
+        self._fingerprints: dict[str, object] = {}
+
+    @property
+    def count(self) -> int:
+        """How many nodes there are."""
+        return len(self.slots)
+
+    # ---- nodes ----
+
+    def put_node(self, node: core_v1.Node) -> bool:
+        """Adds or updates a node. Whether anything that matters here changed."""
+        assert node.metadata is not None and node.metadata.name is not None
+        name = node.metadata.name
+        spec, status = node.spec or core_v1.NodeSpec(), node.status or core_v1.NodeStatus()
+        labels = node.metadata.labels or {}
+        fingerprint = (labels, spec.taints, spec.unschedulable, status.allocatable, status.images)
+        if name in self.slots and self._fingerprints.get(name) == fingerprint:
+            return False
+        self._fingerprints[name] = fingerprint
+        slot = self.slots.get(name)
+        if slot is None:
+            slot = self._take_slot(name)
+        self.node_generation += 1
+        self.alive[slot] = True
+        self.unschedulable[slot] = bool(spec.unschedulable)
+        self._put_resources(slot, status.allocatable or {})
+        self._put_labels(slot, {**labels, "metadata.name": name})
+        self._put_taints(slot, spec.taints or [])
+        self._put_images(slot, status.images or [])
+        return True
+
+    def remove_node(self, name: str) -> None:
+        """Forgets a node; its pods stay known, on a node that is not alive, until they are removed."""
+        slot = self.slots.get(name)
+        if slot is None:
+            return
+        self.node_generation += 1
+        self._fingerprints.pop(name, None)
+        self.alive[slot] = False
+        self.allocatable[:, slot] = 0
+        for column in self.labels.values():
+            column.codes[slot] = -1
+        for mask in self.taints.values():
+            mask[slot] = False
+        for _, mask in self.images.values():
+            mask[slot] = False
+        if not self.by_slot[slot]:
+            self._release(name, slot)
+
+    def _release(self, name: str, slot: int) -> None:
+        del self.slots[name]
+        self.names[slot] = ""
+        self._free.append(slot)
+
+    def _take_slot(self, name: str) -> int:
+        if not self._free:
+            self._grow()
+        slot = self._free.pop()
+        self.slots[name] = slot
+        self.names[slot] = name
+        return slot
+
+    def _grow(self) -> None:
+        old, new = self.capacity, self.capacity * 2
+        self.capacity = new
+        self.names += [""] * old
+        self.by_slot += [{} for _ in range(old)]
+        self._free = list(range(new - 1, old - 1, -1))
+        self.alive = _wider(self.alive, old)
+        self.unschedulable = _wider(self.unschedulable, old)
+        self.allocatable = _wider(self.allocatable, old)
+        self.requested = _wider(self.requested, old)
+        self.scored = _wider(self.scored, old)
+        for column in self.labels.values():
+            column.codes = np.concatenate([column.codes, np.full(old, -1, np.int32)])
+        self.taints = {k: _wider(m, old) for k, m in self.taints.items()}
+        self.images = {k: (size, _wider(m, old)) for k, (size, m) in self.images.items()}
+        self.counters.grow(old)
+
+    def _put_resources(self, slot: int, allocatable: Mapping[str, str | int | float]) -> None:
+        self.allocatable[:, slot] = 0
+        for name, value in allocatable.items():
+            self.allocatable[self.row(name), slot] = amount(name, value)
+
+    def row(self, resource: str) -> int:
+        """The row of a resource, made when it is new."""
+        found = self.resources.get(resource)
+        if found is None:
+            found = self.resources[resource] = len(self.resources)
+            empty = np.zeros((1, self.capacity), np.int64)
+            self.allocatable = np.concatenate([self.allocatable, empty])
+            self.requested = np.concatenate([self.requested, empty.copy()])
+        return found
+
+    def _put_labels(self, slot: int, labels: Mapping[str, str]) -> None:
+        for key, column in self.labels.items():
+            if key not in labels:
+                column.codes[slot] = -1
+        for key, value in labels.items():
+            column = self.labels.setdefault(key, Labels(self.capacity)) if key not in self.labels else self.labels[key]
+            column.codes[slot] = column.code(value)
+
+    def _put_taints(self, slot: int, taints: list[core_v1.Taint]) -> None:
+        for mask in self.taints.values():
+            mask[slot] = False
+        for taint in taints:
+            key = (taint.key or "", taint.value or "", taint.effect or "")
+            if key not in self.taints:
+                self.taints[key] = np.zeros(self.capacity, np.bool_)
+            self.taints[key][slot] = True
+        if len(self.taints) > 64:
+            self.taints = {k: m for k, m in self.taints.items() if m.any()}
+
+    def _put_images(self, slot: int, images: list[core_v1.ContainerImage]) -> None:
+        for _, mask in self.images.values():
+            mask[slot] = False
+        for image in images:
+            for name in image.names or ():
+                if name not in self.images:
+                    self.images[name] = (image.sizeBytes or 0, np.zeros(self.capacity, np.bool_))
+                self.images[name][1][slot] = True
+
+    def label(self, key: str) -> Codes | None:
+        """A label's codes over all slots; None when no node ever had it."""
+        column = self.labels.get(key)
+        return None if column is None else column.codes
+
+    # ---- pods ----
+
+    def put_pod(self, demand: Demand, node: str) -> None:
+        """Places a pod on a node; a pod that was elsewhere, or asked for something else, moves."""
+        if demand.uid in self.placed:
+            self.remove_pod(demand.uid)
+        slot = self.slots.get(node)
+        if slot is None:
+            slot = self._take_slot(node)
+        placed = Placed(demand, slot)
+        self.placed[demand.uid] = placed
+        self.by_slot[slot][demand.uid] = placed
+        self._count(demand, slot, 1)
+
+    def remove_pod(self, uid: str) -> Placed | None:
+        placed = self.placed.pop(uid, None)
+        if placed is None:
+            return None
+        slot = placed.slot
+        del self.by_slot[slot][uid]
+        self._count(placed.demand, slot, -1)
+        if not self.alive[slot] and not self.by_slot[slot] and self.names[slot] not in self._fingerprints:
+            self._release(self.names[slot], slot)
+        return placed
+
+    def _count(self, demand: Demand, slot: int, sign: int) -> None:
+        requested = self.requested
+        for name, value in demand.requests.items():
+            row = self.row(name)
+            requested = self.requested
+            requested[row, slot] += sign * value
+        requested[self.resources[PODS], slot] += sign
+        self.scored[0, slot] += sign * demand.scored_cpu
+        self.scored[1, slot] += sign * demand.scored_memory
+        for port in demand.ports:
+            users = self.ports.setdefault(port, {})
+            users[slot] = users.get(slot, 0) + sign
+            if not users[slot]:
+                del users[slot]
+            if not users:
+                del self.ports[port]
+        self.counters.count(demand, slot, sign)
+
+    def pods(self) -> Iterator[Placed]:
+        return iter(self.placed.values())
+
+
+def _wider(array: Any, by: int) -> Any:
+    """An array with `by` more slots, zero or False."""
+    shape = (*array.shape[:-1], by)
+    return np.concatenate([array, np.zeros(shape, array.dtype)], axis=-1)
