@@ -49,6 +49,13 @@ wait $server
 """
 
 
+APPLETS = (
+    "sh ash cat chmod cp cut date dd df du echo env expr false find free grep head hostname httpd id ip kill less ln ls mkdir more mv nc "
+    "netstat nslookup ping printf ps pwd rm rmdir sed seq sleep sort stat tail tar tee test top touch tr true uname uniq vi wc wget which xargs"
+)
+"""What the sample image can do, for a look inside with `kubectl exec` and `kubectl cp`."""
+
+
 class BinaryMissing(Exception):
     """An installed program an image is made from is not there; the message names its Debian package."""
 
@@ -97,7 +104,7 @@ def sample_archive(target: pathlib.Path, name: str = SAMPLE) -> None:
         "bin/busybox": File(_binary("busybox", "busybox-static")),
         "serve": File(_SERVE.encode()),
     }
-    for applet in ("sh", "httpd", "cat", "mkdir", "hostname", "ls", "ps", "wget", "sleep", "env", "id", "nslookup", "ip", "nc", "kill"):
+    for applet in APPLETS.split():
         files[f"bin/{applet}"] = File(link="busybox")
     config = Config(entrypoint=["/serve"], ports=["8080/tcp"], env=("PATH=/bin", "PORT=8080"))
     write_archive(target, name, files, config)

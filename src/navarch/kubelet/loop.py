@@ -211,7 +211,9 @@ class Kubelet:
                 pathlib.Path(self.options.pod_manifest_path), self.name, self.client, self.update, self.remove, self.pods
             )
             group.start("static pods", source.run())
-        server = Server(self)
+        server = Server(
+            self.options, self.name, self.facts.ips, self.root, self.client, self.cri, self.workers, lambda: self.observer.error
+        )
         await server.start()
         log.info("kubelet of node %s is ready, serving on port %d", self.name, self.options.port)
         ready()
