@@ -36,9 +36,7 @@ async def run(server: Server) -> None:
         spec = core_v1.NamespaceSpec(finalizers=["kubernetes"])
         await ensure(
             server,
-            core_v1.Namespace(
-                metadata=meta_v1.ObjectMeta(name=name, labels=labels), spec=spec, status=core_v1.NamespaceStatus(phase="Active")
-            ),
+            core_v1.Namespace(metadata=meta_v1.ObjectMeta(name=name, labels=labels), spec=spec, status=core_v1.NamespaceStatus(phase="Active")),
         )
     for obj in policy.objects():
         await reconcile_role(server, obj)
@@ -132,9 +130,7 @@ async def _kubernetes_service(server: Server) -> None:
         ipFamilyPolicy="SingleStack", internalTrafficPolicy="Cluster",
     )  # fmt: skip
     metadata = meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=labels)
-    await ensure(
-        server, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus()))
-    )
+    await ensure(server, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus())))
     await ensure(
         server,
         networking_v1.ServiceCIDR(
@@ -147,9 +143,7 @@ async def _kubernetes_service(server: Server) -> None:
         ports=[core_v1.EndpointPort(name="https", port=options.secure_port, protocol="TCP")],
     )
     mirrored = {"endpointslice.kubernetes.io/skip-mirror": "true"}
-    await put(
-        server, core_v1.Endpoints(metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=mirrored), subsets=[subset])
-    )
+    await put(server, core_v1.Endpoints(metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=mirrored), subsets=[subset]))
     await put(
         server,
         discovery_v1.EndpointSlice(

@@ -168,10 +168,7 @@ class Discovery:
         for group, versions in self._groups().items():
             if (group == "") != core:
                 continue
-            listed = [
-                {"version": v, "resources": [_aggregated_resource(r) for r in self._all(group, v)], "freshness": "Current"}
-                for v in versions
-            ]
+            listed = [{"version": v, "resources": [_aggregated_resource(r) for r in self._all(group, v)], "freshness": "Current"} for v in versions]
             metadata = {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None}
             items.append({"metadata": metadata, "versions": listed})
         return {"kind": "APIGroupDiscoveryList", "apiVersion": f"apidiscovery.k8s.io/{version}", "metadata": {}, "items": items}

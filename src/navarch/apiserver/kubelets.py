@@ -19,8 +19,7 @@ from navarch.machinery import codec, errors
 
 _ADDRESSES = ("InternalIP", "ExternalIP", "Hostname")
 _HOP = frozenset(
-    h.lower()
-    for h in ("Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade")
+    h.lower() for h in ("Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade")
 )
 
 

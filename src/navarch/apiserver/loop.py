@@ -12,6 +12,7 @@ import pathlib
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from aiohttp import web
 from cryptography import x509
@@ -81,9 +82,7 @@ async def _serve(options: Options, store: Store, ready: Callable[[], None]) -> N
     )
     http = web.Server(Chain(server, endpoints).handle, handler_cancellation=True, keepalive_timeout=90, access_log=None)
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(
-        http, options.bind_address, options.secure_port, ssl=_tls(options), backlog=1024, reuse_address=True
-    )
+    listener = await loop.create_server(http, options.bind_address, options.secure_port, ssl=_tls(options), backlog=1024, reuse_address=True)
     try:
         await bootstrap.run(server)
         state.bootstrap = True
@@ -143,7 +142,7 @@ def _with_certificates(options: Options) -> Options:
     """Options whose certificate files exist: those given, and made ones for the rest."""
     folder = pathlib.Path(options.data_dir) / "pki"
     now = datetime.datetime.now(datetime.UTC)
-    made: dict[str, str] = {}
+    made: dict[str, Any] = {}
     if not options.tls_cert_file:
         ca = _own_authority(folder, now)
         certificate, key = folder / "apiserver.crt", folder / "apiserver.key"

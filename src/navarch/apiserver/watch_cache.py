@@ -38,9 +38,7 @@ class Entry:
 
     __slots__ = ("body", "cells", "fields", "key", "labels", "name", "namespace", "version")
 
-    def __init__(
-        self, key: str, version: int, body: bytes, name: str, namespace: str, labels: Mapping[str, str], fields: Mapping[str, str]
-    ):
+    def __init__(self, key: str, version: int, body: bytes, name: str, namespace: str, labels: Mapping[str, str], fields: Mapping[str, str]):
         self.key = key
         self.version = version
         self.body = body

@@ -28,6 +28,15 @@ class Index(Generic[T]):
         self._objects: dict[str, T] = {}
         self._indexed: dict[str, dict[str, dict[str, T]]] = {name: {} for name in self._indexers}
 
+    def add(self, name: str, indexer: Indexer[T]) -> None:
+        """Adds an index over what is here and what comes."""
+        self._indexers[name] = indexer
+        table: dict[str, dict[str, T]] = {}
+        for key, obj in self._objects.items():
+            for value in indexer(obj):
+                table.setdefault(value, {})[key] = obj
+        self._indexed[name] = table
+
     def __len__(self) -> int:
         return len(self._objects)
 

@@ -95,6 +95,10 @@ class Informer(Generic[T]):
     def by_index(self, index: str, value: str) -> builtins.list[T]:
         return self._index.by(index, value)
 
+    def add_index(self, name: str, indexer: Indexer[T]) -> None:
+        """Adds an index; an equal name replaces."""
+        self._index.add(name, indexer)
+
     def subscribe(self, receive: Callable[[Change[T]], None]) -> None:
         """Calls `receive` for every change from now on, and for what is there already."""
         self._subscribers.append(receive)

@@ -41,17 +41,16 @@ class Context:
         self.recorder = recorder
         self.options = dict(options or {})
         self._informers: dict[type[Object], Informer[Any]] = {}
-        self._indexes: dict[type[Object], dict[str, Indexer[Any]]] = {}
 
     def index(self, kind: type[Object], name: str, indexer: Indexer[Any]) -> None:
-        """Asks for an index on a kind's informer; before the informers run."""
-        self._indexes.setdefault(kind, {})[name] = indexer
+        """Asks for an index on a kind's informer."""
+        self.informer(kind).add_index(name, indexer)
 
     def informer(self, kind: type[T]) -> Informer[T]:
         """The informer of a kind, one for all controllers."""
         found = self._informers.get(kind)
         if found is None:
-            found = self._informers[kind] = Informer(self.client, kind, indexes=self._indexes.setdefault(kind, {}))
+            found = self._informers[kind] = Informer(self.client, kind)
         return found
 
     async def run(self, group: tasks.Group) -> None:

@@ -26,9 +26,7 @@ AUTHENTICATED = "system:authenticated"
 class Authenticator:
     """Finds a request's user. Certificates are read once per connection."""
 
-    def __init__(
-        self, static: TokenFile, verifier: TokenVerifier, front_proxy_subject: str = "", front_proxy_names: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, static: TokenFile, verifier: TokenVerifier, front_proxy_subject: str = "", front_proxy_names: tuple[str, ...] = ()) -> None:
         self._static = static
         self.verifier = verifier
         self._front_proxy_subject = front_proxy_subject

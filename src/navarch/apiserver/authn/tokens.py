@@ -62,9 +62,7 @@ class TokenIssuer:
         self._key = serialization.load_pem_private_key(key_pem, None)
         self._kid = key_id(self.public_pem)
 
-    def issue(
-        self, namespace: str, name: str, uid: str, audiences: tuple[str, ...], seconds: int, bound: Binding | None = None
-    ) -> tuple[str, int]:
+    def issue(self, namespace: str, name: str, uid: str, audiences: tuple[str, ...], seconds: int, bound: Binding | None = None) -> tuple[str, int]:
         """A token and the time it expires (seconds since the epoch)."""
         now = int(time.time())
         kubernetes: dict[str, Any] = {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}}

@@ -92,11 +92,7 @@ class NodeAuthorizer:
             yield codec.decode(core_v1.Pod, entry.body)
 
     def _refers(self, node: str, q: Question) -> bool:
-        return any(
-            (q.resource, q.name) in set(references(pod))
-            for pod in self.pods(node)
-            if pod.metadata and pod.metadata.namespace == q.namespace
-        )
+        return any((q.resource, q.name) in set(references(pod)) for pod in self.pods(node) if pod.metadata and pod.metadata.namespace == q.namespace)
 
     def _uses_volume(self, node: str, volume: str) -> bool:
         for pod in self.pods(node):

@@ -27,9 +27,7 @@ def scale_of(served: Served, entry: Entry) -> autoscaling_v1.Scale:
 def scale_from(served: Served, obj: Obj, version: str) -> autoscaling_v1.Scale:
     m = obj.metadata
     made = autoscaling_v1.Scale(apiVersion="autoscaling/v1", kind="Scale")
-    made.metadata = meta_v1.ObjectMeta(
-        name=m.name, namespace=m.namespace, uid=m.uid, resourceVersion=version, creationTimestamp=m.creationTimestamp
-    )
+    made.metadata = meta_v1.ObjectMeta(name=m.name, namespace=m.namespace, uid=m.uid, resourceVersion=version, creationTimestamp=m.creationTimestamp)
     spec, status = served.scale_values(obj)
     made.spec = autoscaling_v1.ScaleSpec(replicas=spec)
     made.status = autoscaling_v1.ScaleStatus(replicas=status or 0, selector=_selector(obj))

@@ -1,13 +1,86 @@
-"""Server-side apply: PATCH with `application/apply-patch+yaml`."""
+"""Server-side apply: PATCH with `application/apply-patch+yaml`.
+
+The merge itself is `machinery.patch.apply`; here the configuration is read, the object created when there is none, and the
+result written like any other change.
+
+Upstream counterpart: applyPatcher in apiserver's endpoints/handlers/patch.go.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from navarch.apiserver import managed_fields, writing
 from navarch.apiserver.context import Context
+from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.apiserver.verbs import update
-from navarch.machinery import errors
+from navarch.apiserver.verbs import create, update
+from navarch.machinery import codec, errors, field
+from navarch.machinery.patch import apply as merging
+
+Tree = dict[str, Any]
 
 
 async def apply(context: Context, served: Served, server: Server, data: bytes) -> update.Changed:
-    raise errors.BadRequest("server-side apply is not available yet")
+    """Applies a configuration. BadRequest, Conflict (of managers), and what create and update raise."""
+    config = _config(context, served, data)
+    info = context.info
+    force = context.flag("force")
+    if served.cache.get(served.key(info.name, info.namespace)) is None:
+        if info.subresource:
+            raise errors.not_found(served.group, served.plural, info.name)
+        try:
+            return await _create(context, served, server, config)
+        except errors.AlreadyExists:
+            pass
+
+    async def make(old: Obj) -> Obj:
+        live = codec.to_tree(served.external(old))
+        merged = merging.apply(live, config, served.schema(), managed_fields.writer(context, served, info.subresource), force=force)
+        return _decoded(context, served, merged)
+
+    return await update.change(context, served, server, make, subresource=info.subresource, patch=True, applied=True)
+
+
+def _config(context: Context, served: Served, data: bytes) -> Tree:
+    """The configuration as builtin values, checked against the URL."""
+    if not context.query.get("fieldManager"):
+        problem = field.required("fieldManager", "is required for apply patch")
+        raise field.invalid_error("meta.k8s.io", "PatchOptions", "", [problem])
+    try:
+        config = codec.from_yaml(data)
+    except codec.DecodeError as error:
+        raise errors.BadRequest(f"error decoding YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise errors.BadRequest("error decoding YAML: the configuration is no object")
+    info = context.info
+    metadata = config.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise errors.BadRequest("error decoding YAML: metadata is no object")
+    name = metadata.setdefault("name", info.name)
+    if name != info.name:
+        raise errors.BadRequest(f"the name of the object ({name}) does not match the name on the URL ({info.name})")
+    if served.resource.namespaced and metadata.setdefault("namespace", info.namespace) != info.namespace:
+        raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    version, kind = config.get("apiVersion"), config.get("kind")
+    if (version, kind) != (served.resource.group_version, served.resource.kind):
+        where = f"{served.resource.group_version}, Kind={served.resource.kind}"
+        raise errors.BadRequest(f"invalid object type: {version or '/'}, Kind={kind or ''}, expected {where}")
+    return config
+
+
+def _decoded(context: Context, served: Served, merged: Tree) -> Obj:
+    return writing.decoded(context, served, codec.encode(merged))
+
+
+async def _create(context: Context, served: Served, server: Server, config: Tree) -> update.Changed:
+    merged = merging.apply(None, config, served.schema(), managed_fields.writer(context, served), force=True)
+    obj = _decoded(context, served, merged)
+    if obj.metadata.uid:
+        why = f"Precondition failed: UID in precondition: {obj.metadata.uid}, UID in object meta: "
+        raise errors.conflict(served.group, served.plural, obj.metadata.name, why)
+    if obj.metadata.resourceVersion:
+        raise errors.not_found(served.group, served.plural, obj.metadata.name)
+    body = await create.create(context, served, server, obj, applied=True)
+    return update.Changed(body, created=True)

@@ -22,11 +22,12 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     return answers.of_json(context, served.convert(body), 201)
 
 
-async def create(context: Context, served: Served, server: Server, obj: Obj) -> bytes:
+async def create(context: Context, served: Served, server: Server, obj: Obj, *, applied: bool = False) -> bytes:
     """Stores a new object and returns its JSON. AlreadyExists, Invalid, and what admission raises."""
     writing.begin_create(context, served, obj, writing.now())
     reset_status(served, obj)
-    managed_fields.on_create(context, served, obj)
+    if not applied:
+        managed_fields.on_create(context, served, obj)
     attributes = admission.Attributes(
         context, served, "CREATE", obj.metadata.name or "", obj.metadata.namespace or "", obj, None, dry_run=context.dry_run
     )

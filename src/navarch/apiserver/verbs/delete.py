@@ -137,9 +137,7 @@ def _check_preconditions(served: Served, entry: Entry, old: Obj, options: meta_v
         raise errors.conflict(served.group, served.plural, entry.name, why)
 
 
-async def _attempt(
-    served: Served, server: Server, entry: Entry, obj: Obj, options: meta_v1.DeleteOptions, dry: bool
-) -> tuple[bytes, bool] | None:
+async def _attempt(served: Served, server: Server, entry: Entry, obj: Obj, options: meta_v1.DeleteOptions, dry: bool) -> tuple[bytes, bool] | None:
     """One try: the object's JSON afterwards and whether it is gone; None when somebody else changed it meanwhile."""
     before = codec.encode(obj)
     now = writing.now()

@@ -34,9 +34,7 @@ KINDS = (JSON_PATCH, MERGE, STRATEGIC, APPLY_YAML)
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     media = writing.media_type(context)
     if media not in KINDS or (media == STRATEGIC and served.custom):
-        raise errors.UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(KINDS)
-        )
+        raise errors.UnsupportedMediaType("the body of the request was in an unknown format - accepted media types include: " + ", ".join(KINDS))
     writing.check_options(context, "PatchOptions")
     data = await writing.body(context)
     if media == APPLY_YAML:

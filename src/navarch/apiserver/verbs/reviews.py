@@ -13,6 +13,7 @@ from aiohttp import web
 from navarch.api.authentication import v1 as authentication_v1
 from navarch.api.authorization import v1 as authorization_v1
 from navarch.api.core import v1 as core_v1
+from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
 from navarch.apiserver import answers, discovery, writing
 from navarch.apiserver.authz import Question
@@ -69,9 +70,7 @@ async def token_review(context: Context, server: Server) -> Object:
 def _question(spec: authorization_v1.SubjectAccessReviewSpec | authorization_v1.SelfSubjectAccessReviewSpec) -> Question:
     if spec.resourceAttributes is not None:
         a = spec.resourceAttributes
-        return Question(
-            a.verb or "", a.group or "", a.resource or "", a.subresource or "", a.namespace or "", a.name or "", version=a.version or ""
-        )
+        return Question(a.verb or "", a.group or "", a.resource or "", a.subresource or "", a.namespace or "", a.name or "", version=a.version or "")
     n = spec.nonResourceAttributes or authorization_v1.NonResourceAttributes()
     return Question(n.verb or "", path=n.path or "")
 
@@ -193,7 +192,7 @@ def _component_statuses(context: Context) -> web.StreamResponse:
     """Deprecated upstream; the parts that must work for this answer to be given are reported healthy."""
     items = [
         core_v1.ComponentStatus(
-            metadata=core_v1.meta_v1.ObjectMeta(name=name),
+            metadata=meta_v1.ObjectMeta(name=name),
             conditions=[core_v1.ComponentCondition(type="Healthy", status="True", message="ok")],
         )
         for name in ("store",)

@@ -67,12 +67,12 @@ def check_name(obj: Obj, name: str, namespace: str) -> None:
     if metadata.name != name:
         raise errors.BadRequest(f"the name of the object ({metadata.name}) does not match the name on the URL ({name})")
     if namespace and metadata.namespace and metadata.namespace != namespace:
-        raise errors.BadRequest(
-            f"the namespace of the object ({metadata.namespace}) does not match the namespace on the request ({namespace})"
-        )
+        raise errors.BadRequest(f"the namespace of the object ({metadata.namespace}) does not match the namespace on the request ({namespace})")
 
 
-async def change(context: Context, served: Served, server: Server, make: Make, *, subresource: str = "", patch: bool = False) -> Changed:
+async def change(
+    context: Context, served: Served, server: Server, make: Make, *, subresource: str = "", patch: bool = False, applied: bool = False
+) -> Changed:
     """Changes an existing object. NotFound, Conflict, Invalid, and what admission raises."""
     info = context.info
     while True:
@@ -82,7 +82,7 @@ async def change(context: Context, served: Served, server: Server, make: Make, *
         old = current(served, entry)
         new = await make(old)
         insisted = check_version(served, new, entry, patch=patch)
-        done = await attempt(context, served, server, entry, new, old, subresource)
+        done = await attempt(context, served, server, entry, new, old, subresource, applied)
         if done is not None:
             return done
         if insisted:
@@ -117,12 +117,15 @@ def _uid_message(uid: str, entry: Entry) -> str:
     return f"Precondition failed: UID in precondition: {uid}, UID in object meta: {held}"
 
 
-async def attempt(context: Context, served: Served, server: Server, entry: Entry, new: Obj, old: Obj, subresource: str) -> Changed | None:
+async def attempt(
+    context: Context, served: Served, server: Server, entry: Entry, new: Obj, old: Obj, subresource: str, applied: bool = False
+) -> Changed | None:
     """One try to write; None when the object changed meanwhile."""
     writing.begin_update(served, new, old)
     status = subresource == "status"
     keep_rest(served, new, old, subresource)
-    managed_fields.on_update(context, served, new, old, subresource)
+    if not applied:
+        managed_fields.on_update(context, served, new, old, subresource)
     attributes = admission.Attributes(
         context, served, "UPDATE", entry.name, entry.namespace, new, old, subresource=subresource, dry_run=context.dry_run
     )

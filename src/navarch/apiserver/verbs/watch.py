@@ -146,9 +146,7 @@ def _start(context: Context) -> tuple[bool, int, bool]:
         if match != "NotOlderThan":
             problem = field.forbidden("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
     elif match:
-        problem = field.forbidden(
-            "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        )
+        problem = field.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
     if problem is not None:
         raise field.invalid_error("meta.k8s.io", "ListOptions", "", [problem])
     version = version_number(asked)
