@@ -72,6 +72,19 @@ def down(words: Sequence[str]) -> int:
     return 0
 
 
+def prepare(words: Sequence[str]) -> int:
+    if words:
+        print("navarch prepare: installs the programs a cluster needs. Takes no flags")
+        return 0
+    from navarch.run import host
+
+    host.extend_path()
+    if host.missing():
+        host.need_root()
+    host.install(say)
+    return 0
+
+
 def kubeconfig(words: Sequence[str]) -> int:
     given = _parse(DataFlags, words, "navarch kubeconfig: prints the administrator's kubeconfig")
     if given is None:

@@ -19,6 +19,7 @@ COMMANDS = {
     "up": Command("navarch.cli.cluster:up", "Start a cluster on this machine, with a sample app"),
     "down": Command("navarch.cli.cluster:down", "Stop the cluster; --wipe also removes its data"),
     "status": Command("navarch.cli.cluster:status", "Show the cluster's components, nodes and pods"),
+    "prepare": Command("navarch.cli.cluster:prepare", "Install what this machine lacks"),
     "kubeconfig": Command("navarch.cli.cluster:kubeconfig", "Print the administrator's kubeconfig"),
     "image": Command("navarch.cli.images:image", "import FILE... or list: images of this node"),
     "check": Command("navarch.cli.store:check", "Check a store's invariants"),

@@ -55,20 +55,22 @@ def _runtime(settings: Settings) -> Flags:
     return {"data_dir": str(settings.data_dir), "run_dir": str(settings.run_dir)}
 
 
+# One supervisor, one instance of each: leases would only delay the next one after a kill by their 15 s.
+
+
 def _scheduler(settings: Settings) -> Flags:
-    return {"kubeconfig": str(settings.kubeconfig("scheduler"))}
+    return {"kubeconfig": str(settings.kubeconfig("scheduler")), "leader_elect": False}
 
 
 def _controllers(settings: Settings) -> Flags:
     return {
         "kubeconfig": str(settings.kubeconfig("controller-manager")),
-        "service_account_private_key_file": str(settings.pki / "sa.key"),
         "root_ca_file": str(settings.pki / "ca.crt"),
         "cluster_signing_cert_file": str(settings.pki / "ca.crt"),
         "cluster_signing_key_file": str(settings.pki / "ca.key"),
         "cluster_cidr": settings.pod_cidr,
         "service_cluster_ip_range": settings.service_cidr,
-        "allocate_node_cidrs": True,
+        "leader_elect": False,
     }
 
 

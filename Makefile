@@ -1,0 +1,70 @@
+# Navarch: one door for a person. `make` lists the targets.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+DONE := .venv/.complete
+
+.DEFAULT_GOAL := help
+.PHONY: help venv prepare up down status check format lint types unit sizes test real bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(DONE) ## build the environment in .venv, every package pinned by hash
+
+$(DONE): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (Debian package: python3.11)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Python 3.11 or newer is needed"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh .ci/venv-package $(PYTHON)
+	@echo "Building the environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+prepare: $(DONE) ## install what this machine lacks to run containers (needs root)
+	@$(BIN)/navarch prepare
+
+up: $(DONE) ## start a cluster on this machine, with a sample app (needs root)
+	@$(BIN)/navarch up
+
+down: $(DONE) ## stop it and leave nothing behind but its data
+	@$(BIN)/navarch down
+
+status: $(DONE) ## what runs
+	@$(BIN)/navarch status || true
+
+check: format lint types unit sizes ## format, lint, types, architecture and unit tests
+
+format: $(DONE)
+	@$(BIN)/ruff format --check --quiet src/navarch/network src/navarch/run src/navarch/cli || { echo "run: $(BIN)/ruff format"; exit 1; }
+
+lint: $(DONE) ## ruff
+	@$(BIN)/ruff check --quiet src tests && echo "lint: clean"
+
+types: $(DONE) ## mypy --strict
+	@$(BIN)/mypy --no-error-summary && echo "types: clean"
+
+unit: $(DONE)
+	@$(BIN)/python -m pytest tests/unit $(wildcard tests/architecture)
+
+sizes: $(DONE)
+	@$(BIN)/python tests/sizes.py src/navarch
+
+test: prepare ## every test, real containers included
+	@$(BIN)/python -m pytest tests
+
+real: prepare ## tests with root, containers and network namespaces only
+	@$(BIN)/python -m pytest tests/real
+
+bench: $(DONE) ## the figures of the API, beside upstream's
+	@$(BIN)/python -m bench
+
+lock: ## make requirements.lock anew from pyproject.toml
+	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
+	@.venv-lock/bin/pip-compile --quiet --generate-hashes --extra dev --allow-unsafe --build-deps-for=editable --strip-extras \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --output-file requirements.lock pyproject.toml
+	@rm -rf .venv-lock
+
+clean: ## remove what was built
+	rm -rf .venv .venv-lock build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
