@@ -155,7 +155,8 @@ class Columns:
     def _put_resources(self, slot: int, allocatable: Mapping[str, str | int | float]) -> None:
         self.allocatable[:, slot] = 0
         for name, value in allocatable.items():
-            self.allocatable[self.row(name), slot] = amount(name, value)
+            row = self.row(name)  # may make the arrays anew
+            self.allocatable[row, slot] = amount(name, value)
 
     def row(self, resource: str) -> int:
         """The row of a resource, made when it is new."""
