@@ -23,6 +23,17 @@ _KEY = ("certificates.k8s.io", "certificatesigningrequests")
 _CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 
 
+async def identity(attributes: Attributes, server: Server) -> None:
+    """A request says who made it: not the client, the server writes that down."""
+    del server
+    if attributes.key != _KEY or attributes.operation != "CREATE" or attributes.subresource:
+        return
+    spec: certificates_v1.CertificateSigningRequestSpec = attributes.obj.spec
+    user = attributes.context.user
+    spec.username, spec.uid, spec.groups = user.name or None, user.uid or None, list(user.groups) or None
+    spec.extra = {k: list(v) for k, v in user.extra.items()} or None
+
+
 async def subject(attributes: Attributes, server: Server) -> None:
     """Nobody becomes a member of system:masters by certificate."""
     del server

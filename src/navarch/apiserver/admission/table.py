@@ -25,6 +25,7 @@ MUTATING: tuple[Plugin, ...] = (
     storage.default_class,
     pods.runtime_class,
     storage.default_ingress_class,
+    certificates.identity,
 )
 VALIDATING: tuple[Plugin, ...] = (
     limits.validate,

@@ -20,7 +20,10 @@ Cell = Callable[[Tree, float], Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `format` is "name" for the column that names the object."""
+    """One column. `format` is "name" for the column that names the object.
+
+    `row`, on the first column of a kind, makes all its cells at once, where they are found in one walk of the object.
+    """
 
     name: str
     cell: Cell
@@ -28,6 +31,7 @@ class Column:
     format: str = ""
     description: str = ""
     priority: int = 0
+    row: Callable[[Tree, float], list[Any]] | None = None
 
     def definition(self) -> dict[str, Any]:
         return {
@@ -97,7 +101,30 @@ def of(group: str, plural: str) -> Sequence[Column]:
 
 
 def cells(columns: Sequence[Column], tree: Tree, now: float) -> list[Any]:
-    return [c.cell(tree, now) for c in columns]
+    row = columns[0].row
+    return row(tree, now) if row is not None else [c.cell(tree, now) for c in columns]
+
+
+Row = Callable[[Tree, float], list[Any]]
+
+
+def sheet(titles: str, row: Row) -> tuple[Column, ...]:
+    """Columns from their titles, separated by `|`: `*` marks one shown with `-o wide`, `#` a whole number, `?` a truth value."""
+    made: list[Column] = []
+    for i, title in enumerate(titles.split("|")):
+        kind = "date" if title == "Created At" else "integer" if "#" in title else "boolean" if "?" in title else "string"
+        plain = title.rstrip("*#?")
+        form = "name" if plain == "Name" else ""
+        priority = 1 if "*" in title else 0
+        made.append(Column(plain, _picker(row, i), kind, form, _ABOUT.get(plain, ""), priority, row if i == 0 else None))
+    return tuple(made)
+
+
+_ABOUT = {"Name": "Name must be unique within a namespace.", "Age": "Time since the object was created."}
+
+
+def _picker(row: Row, position: int) -> Cell:
+    return lambda tree, now: row(tree, now)[position]
 
 
 def row_conditions(tree: Tree) -> list[Tree]:

@@ -190,6 +190,7 @@ def blank_status(status: Callable[[], Any]) -> Callable[[Any], None]:
 def set_status_create(obj: Any) -> None:
     """ReplicaSets, StatefulSets and DaemonSets count from zero: their status shows it."""
     if isinstance(obj, apps_v1.DaemonSet):
+        assert obj.metadata is not None
         obj.metadata.annotations = {**(obj.metadata.annotations or {}), TEMPLATE_GENERATION: "1"}
         obj.status = apps_v1.DaemonSetStatus(currentNumberScheduled=0, desiredNumberScheduled=0, numberMisscheduled=0, numberReady=0)
     elif isinstance(obj, apps_v1.StatefulSet):
