@@ -22,7 +22,7 @@ def test_missing_programs_and_no_apt(monkeypatch: pytest.MonkeyPatch) -> None:
     requirement = host.Requirement("no-such-program", "no-such-package")
     assert host.missing([requirement, host.Requirement("/bin/sh", "dash")]) == [requirement]
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(host.Unfit, match="no apt-get here: install these yourself .*no-such-package"):
+    with pytest.raises(host.Unfit, match=r"no apt-get here: install these yourself .*no-such-package"):
         host.install(print, [requirement])
 
 
@@ -37,6 +37,6 @@ def test_no_room_and_no_right(tmp_path: pathlib.Path, monkeypatch: pytest.Monkey
 
 
 def test_not_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(host.Unfit, match="needs root"):
         host.need_root()
