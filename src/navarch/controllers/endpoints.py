@@ -57,7 +57,8 @@ def find_port(pod: core_v1.Pod, port: core_v1.ServicePort) -> int | None:
     for container in (*(spec.containers or ()), *sidecars):
         for declared in container.ports or ():
             if declared.name == target and (declared.protocol or "TCP") == (port.protocol or "TCP"):
-                return declared.containerPort
+                found: int | None = declared.containerPort
+                return found
     return None
 
 

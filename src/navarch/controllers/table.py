@@ -9,6 +9,7 @@ from navarch.controllers.deployment import DeploymentController
 from navarch.controllers.endpoints import EndpointsController, EndpointSliceController, MirroringController
 from navarch.controllers.engine import Context, Reconciler
 from navarch.controllers.garbage import GarbageCollector
+from navarch.controllers.job import JobController, TtlController
 from navarch.controllers.namespace import NamespaceController
 from navarch.controllers.nodes import NodeAddressController, NodeLifecycleController, TaintEvictionController
 from navarch.controllers.podgc import PodGcController
@@ -31,6 +32,8 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
         NodeLifecycleController,
         TaintEvictionController,
         PodGcController,
+        JobController,
+        TtlController,
         GarbageCollector,
     )
 }
