@@ -36,7 +36,7 @@ def decode(protocol: str, message: bytes | str) -> tuple[int, bytes] | None:
         if not message or not message[0].isdigit():
             return None
         try:
-            return int(message[0]), base64.b64decode(message[1:])
+            return int(message[0]), base64.b64decode(message[1:], validate=True)
         except (ValueError, binascii.Error):
             return None
     return (message[0], bytes(message[1:])) if message else None
