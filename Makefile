@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DONE := .venv/.complete
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 
 .DEFAULT_GOAL := help
 .PHONY: help venv prepare up down status check format lint types unit sizes test real bench lock clean
@@ -18,8 +19,8 @@ $(DONE): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh .ci/venv-package $(PYTHON)
 	@echo "Building the environment in .venv"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes --requirement requirements.lock 2>.venv/pip.log || { cat .venv/pip.log; exit 1; }
+	@$(PIP) --no-build-isolation --editable . 2>.venv/pip.log || { cat .venv/pip.log; exit 1; }
 	@touch $@
 
 prepare: $(DONE) ## install what this machine lacks to run containers (needs root)

@@ -35,7 +35,10 @@ def down(data_dir: pathlib.Path, say: Callable[[str], None], *, wipe: bool = Fal
         return
     had = _stop_supervisor(settings)
     had = asyncio.run(_stop_runtime(settings)) or had
-    _remove_traces(settings)
+    others = status.other_clusters(settings)
+    _remove_traces(settings, alone=not others)
+    if others:
+        say(f"The network stays: another cluster uses it ({', '.join(map(str, others))}).")
     if wipe:
         shutil.rmtree(settings.data_dir, ignore_errors=True)
     kept = "Its data is removed too." if wipe else f"Its data stays in {settings.data_dir}; `navarch up` brings it back."
@@ -78,19 +81,21 @@ def _shims(settings: Settings) -> list[int]:
     return status.running_with(str(settings.run_dir / "containerd" / "containerd.sock"))
 
 
-def _remove_traces(settings: Settings) -> None:
-    """Mounts, links, tables, cgroups, kernel settings, the run folder."""
+def _remove_traces(settings: Settings, *, alone: bool) -> None:
+    """Mounts, links, tables, cgroups, kernel settings, the run folder. What has one name per machine goes only when we are alone."""
     from navarch.kubelet import loop as kubelet
     from navarch.network import links
     from navarch.network.cni import loop as cni
     from navarch.network.proxy import loop as proxy
 
-    kubelet.take_down(kubelet.Options(kubeconfig="", root_dir=str(settings.kubelet_dir)))
+    if alone:
+        kubelet.take_down(kubelet.Options(kubeconfig="", root_dir=str(settings.kubelet_dir)))
     for point in sorted(_mounts_below(settings.run_dir, settings.data_dir), key=len, reverse=True):
         _unmount(point)
-    cni.cleanup(cni.Options(cni_conf_dir=str(settings.cni_conf), state_dir=str(settings.network_state)))
-    proxy.cleanup()
-    links.remove_own()
+    if alone:
+        cni.cleanup(cni.Options(cni_conf_dir=str(settings.cni_conf), state_dir=str(settings.network_state)))
+        proxy.cleanup()
+        links.remove_own()
     with contextlib.suppress(OSError, ValueError):
         containerd.unshare_mounts(json.loads(settings.shared_mounts.read_text()))
     shutil.rmtree(settings.run_dir, ignore_errors=True)

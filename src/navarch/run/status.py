@@ -7,6 +7,7 @@ import os
 import pathlib
 from typing import Any
 
+from navarch.run import settings as where
 from navarch.run.settings import Settings
 
 
@@ -36,6 +37,17 @@ def supervisor_pid(settings: Settings) -> int:
     except (OSError, ValueError):
         return 0
     return pid if command == "nv-supervisor" and alive(pid) else 0
+
+
+def other_clusters(settings: Settings) -> list[pathlib.Path]:
+    """Run folders of other clusters of ours on this machine that are alive: bridge and firewall tables are theirs then."""
+    found = []
+    for folder in where.DEFAULT_RUN.parent.glob(f"{where.DEFAULT_RUN.name}*"):
+        socket = str(folder / "containerd" / "containerd.sock")
+        config = str(folder / "containerd" / "containerd.toml")
+        if folder != settings.run_dir and (running_with(socket) or running_with(config)):
+            found.append(folder)
+    return found
 
 
 def memory(pid: int) -> int:

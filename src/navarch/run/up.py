@@ -64,6 +64,8 @@ def up(wish: Wish, say: Callable[[str], None]) -> None:
     host.need_room(wish.data_dir)
     progress.began = time.monotonic()
     settings = _settings(wish, known)
+    if others := status.other_clusters(settings):
+        raise Unfit(f"another cluster of navarch runs on this machine ({others[0]}). Stop it first: navarch down --data-dir ITS_FOLDER")
     _need_ports(settings)
     _start(settings)
     progress(f"starting the cluster in {settings.data_dir}")
