@@ -197,7 +197,7 @@ class Containerd:
         settings.config.write_text(text)
         with contextlib.suppress(FileNotFoundError):
             settings.socket.unlink()
-        with open(settings.log, "ab") as output:
+        with open(settings.log, "ab") as output:  # noqa: ASYNC230 - a local file, once
             try:
                 self._child = await asyncio.create_subprocess_exec(
                     settings.binary,
@@ -222,7 +222,7 @@ class Containerd:
                     with contextlib.suppress(client.CriError):
                         await cri.version()
                         return
-                if self._child is not None and self._child.returncode is not None or not pathlib.Path(f"/proc/{pid}").exists():
+                if (self._child is not None and self._child.returncode is not None) or not pathlib.Path(f"/proc/{pid}").exists():
                     raise RuntimeMissing(f"containerd ended while starting: {self._last_words()}")
                 if asyncio.get_running_loop().time() > deadline:
                     raise RuntimeMissing(f"containerd did not answer within {wait:.0f} s: {self._last_words()}")

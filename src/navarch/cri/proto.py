@@ -71,7 +71,7 @@ def _place(file: Any, messages: dict[str, Any], full: str) -> tuple[Any, str]:
 
 def _add_enum(file: Any, messages: dict[str, Any], full: str, values: dict[str, int]) -> None:
     parent, _, short = full.rpartition(".")
-    enum = (messages[parent] if parent in messages else file).enum_type.add(name=short)
+    enum = messages.get(parent, file).enum_type.add(name=short)
     ordered = sorted(values.items(), key=lambda item: item[1])
     if len({number for _, number in ordered}) < len(ordered):
         enum.options.allow_alias = True

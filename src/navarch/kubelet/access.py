@@ -103,9 +103,7 @@ class Access:
         held = self._verdicts.get(key)
         if held is not None and held[0] > now:
             return held[1]
-        attributes = authorization_v1.ResourceAttributes(
-            verb=verb, version="v1", resource="nodes", subresource=subresource, name=self._node
-        )
+        attributes = authorization_v1.ResourceAttributes(verb=verb, version="v1", resource="nodes", subresource=subresource, name=self._node)
         spec = authorization_v1.SubjectAccessReviewSpec(
             user=user.name,
             groups=list(user.groups) or None,
@@ -113,9 +111,7 @@ class Access:
             extra={key: list(values) for key, values in user.extra} or None,
             resourceAttributes=attributes,
         )
-        review = authorization_v1.SubjectAccessReview(
-            apiVersion="authorization.k8s.io/v1", kind="SubjectAccessReview", spec=spec
-        )
+        review = authorization_v1.SubjectAccessReview(apiVersion="authorization.k8s.io/v1", kind="SubjectAccessReview", spec=spec)
         try:
             answer = await self._client.create(review)
         except (errors.ApiError, Unreachable) as error:

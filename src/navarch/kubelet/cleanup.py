@@ -71,6 +71,7 @@ class Cleaner:
 
     async def _remove_pod(self, uid: str) -> None:
         try:
+            await self._quiet()
             async with self._slots:
                 sandboxes = [box for box in await self._cri.list_sandboxes() if box.uid == uid]
                 for box in sandboxes:
@@ -84,6 +85,13 @@ class Cleaner:
             log.warning("cannot clean up after pod %s yet: %s", uid, error)
         finally:
             self._under_way.discard(uid)
+
+    async def _quiet(self) -> None:
+        """Waits a moment for other pods that come or go: they are what users wait for."""
+        for _ in range(20):
+            await asyncio.sleep(0.5)
+            if not any(worker.state.busy - {"finish", "finishing"} for worker in self._workers.values()):
+                return
 
     async def _remove_sandbox(self, sandbox_id: str) -> None:
         try:

@@ -85,7 +85,8 @@ def hostname(pod: v1.Pod, dns: Dns) -> tuple[str, str]:
     if spec.setHostnameAsFQDN and domain:
         name = f"{name}.{domain}"
         if len(name) > 64:
-            raise ConfigError(f'failed to construct FQDN from pod hostname and cluster domain, FQDN {name} is too long (64 characters is the max, {len(name)} characters requested)')  # noqa: E501
+            limit = f"(64 characters is the max, {len(name)} characters requested)"
+            raise ConfigError(f"failed to construct FQDN from pod hostname and cluster domain, FQDN {name} is too long {limit}")
     return name, domain
 
 

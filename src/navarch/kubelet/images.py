@@ -40,9 +40,7 @@ class Puller:
         self._slots = asyncio.Semaphore(PARALLEL_PULLS)
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def ensure(
-        self, name: str, policy: str, secrets: Sequence[v1.Secret], sandbox_config: Message | None, tell: Tell
-    ) -> Image:
+    async def ensure(self, name: str, policy: str, secrets: Sequence[v1.Secret], sandbox_config: Message | None, tell: Tell) -> Image:
         """The image by this name, pulled when policy or absence asks for it. Raises `StartError`."""
         try:
             full = images.with_tag(name)

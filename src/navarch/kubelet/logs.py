@@ -143,7 +143,7 @@ async def read(path: pathlib.Path, options: Options, ended: Callable[[], bool]) 
     Follows through rotation: when the file at this path is another one, reading goes on there.
     """
     printer = Printer(options)
-    file: BinaryIO = open(path, "rb")  # noqa: SIM115 - replaced on rotation
+    file: BinaryIO = open(path, "rb")  # noqa: SIM115, ASYNC230 - replaced on rotation; a local file
     try:
         if options.tail is not None:
             file.seek(tail_offset(path, options.tail))

@@ -7,12 +7,10 @@ feeds it what the API server and the runtime say. Upstream's counterpart is kube
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import pathlib
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,6 +31,7 @@ from navarch.kubelet.references import References
 from navarch.kubelet.runtime import Runtime, Settings, Surroundings
 from navarch.kubelet.server import Server
 from navarch.kubelet.statuses import Statuses
+from navarch.kubelet.volumes import system
 from navarch.kubelet.volumes.mounter import Mounter, VolumeErrors
 from navarch.kubelet.volumes.tokens import Tokens
 from navarch.kubelet.worker import Tools, Worker
@@ -107,9 +106,7 @@ class Kubelet:
         self.tokens = Tokens(client)
         self.mounter = Mounter(self.root, references, self.tokens, self.reporter.allocatable)
         around = Surroundings(lambda: ips, self.reporter.allocatable, self.services.list, self.services.synced.is_set)
-        self.runtime = Runtime(
-            cri, self.mounter, Puller(cri), references, self.handlers, self._settings(machine.memory), around
-        )
+        self.runtime = Runtime(cri, self.mounter, Puller(cri), references, self.handlers, self._settings(machine.memory), around)
         self.observer = Observer(cri, self.runtime, self._seen)
         statuses = Statuses(client, group, self._removed)
         slots = asyncio.Semaphore(options.parallel_starts)
@@ -207,13 +204,9 @@ class Kubelet:
         group.start("cleanup", self.cleaner.run())
         group.start("volume refresh", self._refresh_volumes())
         if self.options.pod_manifest_path:
-            source = static_pods.Source(
-                pathlib.Path(self.options.pod_manifest_path), self.name, self.client, self.update, self.remove, self.pods
-            )
+            source = static_pods.Source(pathlib.Path(self.options.pod_manifest_path), self.name, self.client, self.update, self.remove, self.pods)
             group.start("static pods", source.run())
-        server = Server(
-            self.options, self.name, self.facts.ips, self.root, self.client, self.cri, self.workers, lambda: self.observer.error
-        )
+        server = Server(self.options, self.name, self.facts.ips, self.root, self.client, self.cri, self.workers, lambda: self.observer.error)
         await server.start()
         log.info("kubelet of node %s is ready, serving on port %d", self.name, self.options.port)
         ready()
@@ -233,9 +226,8 @@ class Kubelet:
                     log.warning("waiting for the container runtime at %s: %s", self.cri.endpoint, error)
                     told = True
                 await asyncio.sleep(0.2)
-        self.reporter.identity = node_core.Identity(
-            self.name, self.facts.ips, self.options.port, f"{name}://{version}", self.options.max_pods
-        )
+        await self.runtime.keeper.find(self.cri)
+        self.reporter.identity = node_core.Identity(self.name, self.facts.ips, self.options.port, f"{name}://{version}", self.options.max_pods)
 
     def _adopt(self) -> None:
         """From now on the runtime's changes go to workers; what belongs to no pod is cleaned up later."""
@@ -289,12 +281,8 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
 
 def take_down(options: Options) -> None:
     """Removes what a stopped kubelet leaves behind on the machine: mounts, pod folders, cgroups. Containers must be gone."""
-    from navarch.kubelet.volumes import system
-
     root = pathlib.Path(options.root_dir)
     for point in system.mounts_below(root):
         system.unmount(point)
     shutil.rmtree(root / "pods", ignore_errors=True)
     cgroups.remove(f"{options.cgroup_root.rstrip('/')}/{cgroups.KUBEPODS}")
-    with contextlib.suppress(OSError):
-        log.debug("node %s taken down at %f", options.hostname_override, time.time())

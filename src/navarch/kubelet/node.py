@@ -8,6 +8,7 @@ kubelet_node_status.go, component-helpers' lease controller.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import pathlib
@@ -114,10 +115,8 @@ class Reporter:
                 log.warning("cannot report the node's status: %s", error)
                 self._sent = None
             wait = CHECK_EVERY if self._ready else CHECK_UNREADY
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poke.wait(), wait)
-            except TimeoutError:
-                pass
             self._poke.clear()
 
     async def _report(self) -> None:
@@ -170,8 +169,7 @@ class Reporter:
                 return self._images
             self._images_at = time.monotonic()
             self._images = [
-                v1.ContainerImage(names=[*image.digests, *image.tags][: node.MAX_NAMES], sizeBytes=image.size)
-                for image in found[: node.MAX_IMAGES]
+                v1.ContainerImage(names=[*image.digests, *image.tags][: node.MAX_NAMES], sizeBytes=image.size) for image in found[: node.MAX_IMAGES]
             ]
         return self._images
 
@@ -190,9 +188,7 @@ class Reporter:
 
     async def _renew(self, held: coordination_v1.Lease | None) -> coordination_v1.Lease:
         name = self.identity.name
-        spec = coordination_v1.LeaseSpec(
-            holderIdentity=name, leaseDurationSeconds=LEASE_SECONDS, renewTime=timestamps.micros(time.time())
-        )
+        spec = coordination_v1.LeaseSpec(holderIdentity=name, leaseDurationSeconds=LEASE_SECONDS, renewTime=timestamps.micros(time.time()))
         if held is None:
             try:
                 held = await self._client.get(coordination_v1.Lease, name, LEASES)
@@ -202,9 +198,7 @@ class Reporter:
                     owner = meta_v1.OwnerReference(apiVersion="v1", kind="Node", name=name, uid=self.current.metadata.uid)
                     owners = [owner]
                 meta = meta_v1.ObjectMeta(name=name, namespace=LEASES, ownerReferences=owners)
-                fresh = coordination_v1.Lease(
-                    apiVersion="coordination.k8s.io/v1", kind="Lease", metadata=meta, spec=spec
-                )
+                fresh = coordination_v1.Lease(apiVersion="coordination.k8s.io/v1", kind="Lease", metadata=meta, spec=spec)
                 return await self._client.create(fresh)
         held.spec = spec
         return await self._client.update(held)

@@ -152,4 +152,3 @@ class Observer:
                     log.debug("no events from %s: %s", name, error)
             self._interval = RELIST_WITHOUT_EVENTS
             await asyncio.sleep(1.0)
-

@@ -94,4 +94,3 @@ async def attempt(target: Target, probe: v1.Probe, handlers: Handlers) -> Answer
         return await work
     except BadHandler as error:
         return Answer(False, str(error), known=False)
-

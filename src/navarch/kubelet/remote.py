@@ -1,7 +1,7 @@
 """exec, attach and port-forward: streams between a client of the kubelet and the container runtime.
 
-A SPDY client is passed through to the runtime's own streaming server, byte for byte. A WebSocket client's channels are translated to SPDY streams (or, for
-tunnelled port forwarding, unwrapped), since no runtime speaks the newer protocols. Upstream's counterparts: pkg/kubelet/server,
+A SPDY client is passed through to the runtime's own streaming server, byte for byte. A WebSocket client's channels are translated to
+SPDY streams (or, for tunnelled port forwarding, unwrapped), since no runtime speaks the newer protocols. Upstream's counterparts: pkg/kubelet/server,
 streamtranslator, portforward tunnelling.
 """
 
@@ -72,9 +72,7 @@ async def command(request: web.Request, url: str, wanted: Mapping[str, bool]) ->
 class _Bridge:
     """One command's channels on one side, streams on the other."""
 
-    def __init__(
-        self, socket: web.WebSocketResponse, runtime: session.Session, protocol: str, wanted: Mapping[str, bool]
-    ) -> None:
+    def __init__(self, socket: web.WebSocketResponse, runtime: session.Session, protocol: str, wanted: Mapping[str, bool]) -> None:
         self._socket = socket
         self._runtime = runtime
         self._protocol = protocol

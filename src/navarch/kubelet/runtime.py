@@ -22,7 +22,7 @@ from navarch.api.scalars import Quantity
 from navarch.client.rest import Unreachable
 from navarch.cri.client import Client, ContainerStatus, CriError
 from navarch.cri.proto import Message
-from navarch.kubelet import cgroups, configs, logs
+from navarch.kubelet import cgroups, configs, log_keeper, logs
 from navarch.kubelet.core import containers, downward, env, resources
 from navarch.kubelet.core.env import ConfigError
 from navarch.kubelet.core.model import ContainerView, Running, SandboxView
@@ -81,6 +81,7 @@ class Runtime:
         self.handlers = handlers
         self.settings = settings
         self.around = around
+        self.keeper = log_keeper.Keeper()
         self._puller = puller
         self._references = references
 
@@ -154,6 +155,7 @@ class Runtime:
             tell("Warning", "Failed", f"Error: {error.description}")
             raise StartError("CreateContainerError", error.description) from None
         tell("Normal", "Created", "Container created")
+        self.keeper.hold(container_id)
         try:
             await self.cri.start_container(container_id)
         except CriError as error:
@@ -210,9 +212,7 @@ class Runtime:
                 paths[volume.name or ""] = await self.mounter.where(pod, uid, volume)
         return paths
 
-    async def _sources(
-        self, pod: v1.Pod, spec: v1.Container, ips: tuple[str, ...], paths: Mapping[str, pathlib.Path]
-    ) -> env.Sources:
+    async def _sources(self, pod: v1.Pod, spec: v1.Container, ips: tuple[str, ...], paths: Mapping[str, pathlib.Path]) -> env.Sources:
         namespace = (pod.metadata and pod.metadata.namespace) or ""
         maps: dict[str, v1.ConfigMap | None] = {}
         found_secrets: dict[str, v1.Secret | None] = {}
@@ -233,9 +233,7 @@ class Runtime:
             read_file=lambda volume, path, key: _value_in_file(paths.get(volume), path, key),
         )
 
-    def _mounts(
-        self, pod: v1.Pod, spec: v1.Container, paths: Mapping[str, pathlib.Path], variables: Mapping[str, str]
-    ) -> list[configs.Mount]:
+    def _mounts(self, pod: v1.Pod, spec: v1.Container, paths: Mapping[str, pathlib.Path], variables: Mapping[str, str]) -> list[configs.Mount]:
         result = []
         read_only = {v.name for v in (pod.spec and pod.spec.volumes) or () if v.configMap or v.secret or v.downwardAPI or v.projected}
         for index, mount in enumerate(spec.volumeMounts or ()):
@@ -256,9 +254,7 @@ class Runtime:
             inside = mount.mountPath or ""
             inside = inside if inside.startswith("/") else f"/{inside}"
             writable_kind = name not in read_only
-            result.append(
-                configs.Mount(str(path), inside, bool(mount.readOnly) or not writable_kind, mount.mountPropagation or "None")
-            )
+            result.append(configs.Mount(str(path), inside, bool(mount.readOnly) or not writable_kind, mount.mountPropagation or "None"))
         return result
 
     def _own_mounts(self, pod: v1.Pod, spec: v1.Container, ips: Sequence[str]) -> list[configs.Mount]:
@@ -291,6 +287,8 @@ class Runtime:
             if error.code == "NotFound":
                 return None
             raise
+        if status.state == "exited":
+            self.keeper.rescue(container_id, status.log_path)
         return _view(status, sandbox_id)
 
     # ---- hooks, stopping -----------------------------------------------------------------------------------------------------
@@ -309,9 +307,7 @@ class Runtime:
             return Answer(False, str(error))
         return Answer(False, "invalid handler")
 
-    async def stop(
-        self, spec: v1.Container | None, container_id: str, grace: int, pod_ip: str, hook: bool, tell: Tell
-    ) -> None:
+    async def stop(self, spec: v1.Container | None, container_id: str, grace: int, pod_ip: str, hook: bool, tell: Tell) -> None:
         """Runs the preStop hook and stops the container within its grace period. CriError when it will not stop."""
         left = grace
         pre_stop = spec.lifecycle.preStop if spec is not None and spec.lifecycle else None

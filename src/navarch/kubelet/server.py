@@ -12,7 +12,7 @@ import pathlib
 import resource
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiohttp import web
@@ -26,7 +26,6 @@ from navarch.kubelet.access import Access
 from navarch.kubelet.core import containers
 from navarch.kubelet.core.model import ContainerView, Running, State
 from navarch.kubelet.stats import Meter, exposition
-from navarch.lib import pki
 from navarch.machinery import codec, timestamps
 
 log = logging.getLogger(__name__)
@@ -106,10 +105,7 @@ class Server:
         options = self._options
         certificate, key = options.tls_cert_file, options.tls_private_key_file
         if not certificate:
-            folder = self._root / "pki"
-            certificate, key = str(folder / "kubelet.crt"), str(folder / "kubelet.key")
-            if not pathlib.Path(certificate).exists():
-                self._self_signed(pathlib.Path(certificate), pathlib.Path(key))
+            certificate, key = own_certificate(self._root / "pki", self._node, self._ips)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(certificate, key)
@@ -118,12 +114,6 @@ class Server:
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             context.verify_mode = ssl.CERT_OPTIONAL
         return context
-
-    def _self_signed(self, certificate: pathlib.Path, key: pathlib.Path) -> None:
-        """Without a certificate given, one is made here, as upstream does: clients cannot verify it."""
-        now = datetime.datetime.now(datetime.UTC)
-        authority = pki.authority(f"{self._node}-ca", now)
-        pki.issue(authority, self._node, now, names=(self._node, *self._ips), server=True).write(certificate, key)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Callable[[web.Request], object]) -> web.StreamResponse:
@@ -307,6 +297,19 @@ class Server:
         return web.Response(body=result.stdout + result.stderr, content_type="text/plain")
 
 
+def own_certificate(folder: pathlib.Path, node: str, ips: Sequence[str]) -> tuple[str, str]:
+    """Without a certificate given, one is made once, as upstream does: clients cannot verify it. Paths of certificate and key."""
+    certificate, key = folder / "kubelet.crt", folder / "kubelet.key"
+    if not certificate.exists():
+        # Imported here since it costs 8 MB that a kubelet with a certificate never needs.
+        from navarch.lib import pki
+
+        now = datetime.datetime.now(datetime.UTC)
+        authority = pki.authority(f"{node}-ca", now)
+        pki.issue(authority, node, now, names=(node, *ips), server=True).write(certificate, key)
+    return str(certificate), str(key)
+
+
 def _wanted(query: Mapping[str, str]) -> dict[str, bool]:
     """Streams asked for, under the kubelet's parameter names and the API's."""
     names = {"stdin": ("input", "stdin"), "stdout": ("output", "stdout"), "stderr": ("error", "stderr"), "tty": ("tty",)}
@@ -369,4 +372,3 @@ def _reason(state: State) -> str:
 
 def _resident() -> int:
     return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-

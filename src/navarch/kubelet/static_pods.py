@@ -108,7 +108,7 @@ class Source:
         return found
 
     async def _mirror(self) -> None:
-        wanted = {(p.metadata and p.metadata.namespace or "", p.metadata and p.metadata.name or ""): p for p in self._pods.values()}
+        wanted = {((p.metadata and p.metadata.namespace) or "", (p.metadata and p.metadata.name) or ""): p for p in self._pods.values()}
         for held in self._mirrors.list():
             meta = held.metadata
             if meta is None or not is_mirror(held):

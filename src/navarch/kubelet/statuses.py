@@ -7,6 +7,7 @@ milliseconds. What fails is tried again until it works or the pod is gone. Upstr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -85,10 +86,8 @@ class Statuses:
         try:
             while box.status is not None or box.delete:
                 if not box.urgent.is_set():
-                    try:
+                    with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(box.urgent.wait(), PROGRESS_WAIT)
-                    except TimeoutError:
-                        pass
                 box.urgent.clear()
                 try:
                     await self._send(box)

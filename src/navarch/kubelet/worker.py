@@ -7,7 +7,6 @@ informer, the observer and from its own actions. Upstream's counterpart is pod_w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import time
@@ -76,7 +75,6 @@ class Tools:
     group: tasks.Group
     slots: asyncio.Semaphore
     gone: Callable[[str], None]
-    log_keeper: Callable[[str], contextlib.AbstractAsyncContextManager[None]] | None = None
 
 
 class Worker:
@@ -167,9 +165,7 @@ class Worker:
             case _:
                 assert_never(action)
 
-    def _start(
-        self, what: str, work: Coroutine[Any, Any, None], failed: Callable[[Exception], Event] | None = None
-    ) -> asyncio.Task[Any]:
+    def _start(self, what: str, work: Coroutine[Any, Any, None], failed: Callable[[Exception], Event] | None = None) -> asyncio.Task[Any]:
         meta = self.pod.metadata
         name = f"pod {meta.namespace}/{meta.name}: {what}" if meta else what
         return self._tools.group.start(name, self._guard(name, work, failed))
@@ -291,9 +287,7 @@ class Worker:
             view = next((c for c in self.state.containers if c.id == action.id), None)
             if view is None:
                 return
-            view = dataclasses.replace(
-                view, state=Running.EXITED, exit_code=137, reason="ContainerStatusUnknown", finished_at=time.time()
-            )
+            view = dataclasses.replace(view, state=Running.EXITED, exit_code=137, reason="ContainerStatusUnknown", finished_at=time.time())
         if view.state is Running.EXITED:
             self.dispatch(ContainerExited(view))
         else:

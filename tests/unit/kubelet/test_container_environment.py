@@ -93,16 +93,16 @@ def test_references_and_what_is_missing() -> None:
     assert found["S"].encode("utf-8", "surrogateescape") == b"\xff\x00hid"
     assert "O" not in found
     assert (found["N"], found["IP"]) == ("n1", "10.1.0.2")
-    with pytest.raises(env.ConfigError, match='^configmap "conf" not found$'):
+    with pytest.raises(env.ConfigError, match=r'^configmap "conf" not found$'):
         env.variables(pod(), spec, env.Sources(secrets={"sec": secret}))
-    with pytest.raises(env.ConfigError, match="^couldn't find key s in Secret default/sec$"):
+    with pytest.raises(env.ConfigError, match=r"^couldn't find key s in Secret default/sec$"):
         env.variables(pod(), spec, env.Sources(config_maps={"conf": config}, secrets={"sec": v1.Secret()}))
 
 
 def test_downward_fields() -> None:
     assert downward.metadata_value(pod(), "metadata.labels['app']") == "x"
     assert downward.metadata_value(pod(), "metadata.labels") == 'a b="q\\"q"\napp="x"'
-    with pytest.raises(downward.BadField, match="unsupported fieldPath: status.phase"):
+    with pytest.raises(downward.BadField, match=r"unsupported fieldPath: status.phase"):
         downward.metadata_value(pod(), "status.phase")
 
 

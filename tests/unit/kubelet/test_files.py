@@ -94,8 +94,7 @@ async def test_following_goes_on_after_rotation_and_ends_with_the_container(tmp_
 
     task = asyncio.create_task(follow())
     await asyncio.sleep(0.05)
-    with open(path, "ab") as file:
-        file.write(b"2026-01-31T12:00:04.5Z stdout F five\n")
+    path.write_bytes(LOG + b"2026-01-31T12:00:04.5Z stdout F five\n")
     await asyncio.sleep(0.25)
     logs.rotate(path, 1_800_000_000)
     path.write_bytes(b"2026-01-31T12:00:05.5Z stdout F six\n")

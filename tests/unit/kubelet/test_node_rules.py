@@ -12,8 +12,10 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.kubelet import access, statuses
 from navarch.kubelet.core import admission, backoff, images, node, probes, resources
 
+Amounts = dict[str, str | int | float]
 
-def container(name: str = "c", requests: dict[str, str] | None = None, limits: dict[str, str] | None = None, **more: object) -> v1.Container:
+
+def container(name: str = "c", requests: Amounts | None = None, limits: Amounts | None = None, **more: object) -> v1.Container:
     held = v1.ResourceRequirements(requests=requests, limits=limits)
     return v1.Container(name=name, resources=held, **more)  # type: ignore[arg-type]
 
@@ -61,9 +63,7 @@ def test_admission_of_resources_and_ports() -> None:
     refused = admission.check(pod(container(requests={"cpu": "1"})), None, allocatable, [running])
     assert refused is not None
     assert refused.reason == "OutOfcpu"
-    assert refused.message == (
-        "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"
-    )
+    assert refused.message == ("Pod was rejected: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000")
     running.status = v1.PodStatus(phase="Succeeded")
     assert admission.check(pod(container(requests={"cpu": "1"})), None, allocatable, [running]) is None
     web = pod(v1.Container(name="c", ports=[v1.ContainerPort(containerPort=80, hostPort=8080)]), name="w")

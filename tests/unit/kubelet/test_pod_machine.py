@@ -129,9 +129,7 @@ class Node:
 
     def ended(self, container_id: str, code: int) -> ContainerView:
         view = next(c for c in self.state.containers if c.id == container_id)
-        return dataclasses.replace(
-            view, state=Running.EXITED, exit_code=code, finished_at=self.now, reason="Completed" if code == 0 else "Error"
-        )
+        return dataclasses.replace(view, state=Running.EXITED, exit_code=code, finished_at=self.now, reason="Completed" if code == 0 else "Error")
 
     def exit(self, name: str, code: int) -> None:
         self.feed(ContainerExited(self.ended(self.view(name).id, code)))
@@ -284,9 +282,7 @@ def test_policies_decide_what_runs_again() -> None:
 
 
 def test_rules_of_a_container_override_the_policy() -> None:
-    rule = v1.ContainerRestartRule(
-        action="Restart", exitCodes=v1.ContainerRestartRuleOnExitCodes(operator="In", values=[42])
-    )
+    rule = v1.ContainerRestartRule(action="Restart", exitCodes=v1.ContainerRestartRuleOnExitCodes(operator="In", values=[42]))
     spec = v1.Container(name="main", image="i", restartPolicy="Never", restartPolicyRules=[rule])
     node = Node(make_pod([spec], policy="Never"))
     node.exit("main", 42)
@@ -515,9 +511,7 @@ def test_a_changed_image_restarts_the_container() -> None:
 @settings(max_examples=150, deadline=None)
 @given(
     policy=st.sampled_from(["Always", "OnFailure", "Never"]),
-    script=st.lists(
-        st.tuples(st.sampled_from(["exit", "tick", "probe", "look", "change"]), st.integers(0, 2), st.integers(0, 40)), max_size=25
-    ),
+    script=st.lists(st.tuples(st.sampled_from(["exit", "tick", "probe", "look", "change"]), st.integers(0, 2), st.integers(0, 40)), max_size=25),
 )
 def test_whatever_happens_a_deleted_pod_ends_and_phases_never_go_back(policy: str, script: list[tuple[str, int, int]]) -> None:
     inits = [v1.Container(name="i0", image="i"), v1.Container(name="s0", image="i", restartPolicy="Always")]

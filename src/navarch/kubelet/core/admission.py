@@ -50,8 +50,7 @@ def _fits(pod: v1.Pod, allocatable: Mapping[str, Quantity], beside: list[v1.Pod]
         if amount and (name in allocatable or "/" not in name) and amount + used.get(name, 0) > total:
             unit = 1 if name == "cpu" else 1000
             message = (
-                f"Node didn't have enough resource: {name}, requested: {amount // unit}, "
-                f"used: {used.get(name, 0) // unit}, capacity: {total // unit}"
+                f"Node didn't have enough resource: {name}, requested: {amount // unit}, used: {used.get(name, 0) // unit}, capacity: {total // unit}"
             )
             return Failure(f"OutOf{name}", message)
     return None

@@ -209,11 +209,7 @@ class _Turn:
                 self.change(probes={**self.state.probes, id: found})
             case Resized(id, resources):
                 self.idle(f"resize:{id}")
-                self.change(
-                    containers=tuple(
-                        dataclasses.replace(c, resources=resources) if c.id == id else c for c in self.state.containers
-                    )
-                )
+                self.change(containers=tuple(dataclasses.replace(c, resources=resources) if c.id == id else c for c in self.state.containers))
             case Failed(failure, grace):
                 if self.state.failure is None and self.state.life is Life.SYNCING:
                     self.change(failure=failure, kill_grace=grace)
@@ -224,9 +220,7 @@ class _Turn:
 
     def _pod_changed(self, pod: v1.Pod) -> None:
         known = self.state.pod
-        spec_changed = known.spec != pod.spec or (known.metadata and known.metadata.annotations) != (
-            pod.metadata and pod.metadata.annotations
-        )
+        spec_changed = known.spec != pod.spec or (known.metadata and known.metadata.annotations) != (pod.metadata and pod.metadata.annotations)
         self.change(pod=pod, deleted=False)
         if pod.status and pod.status.phase in ("Succeeded", "Failed"):
             self.change(done=True)

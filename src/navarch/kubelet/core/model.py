@@ -388,17 +388,7 @@ class Forget:
 
 
 Action = (
-    MountVolumes
-    | RemoveVolumes
-    | MakeSandbox
-    | StartContainer
-    | KillContainer
-    | StopSandbox
-    | ResizeContainer
-    | Publish
-    | Record
-    | Finish
-    | Forget
+    MountVolumes | RemoveVolumes | MakeSandbox | StartContainer | KillContainer | StopSandbox | ResizeContainer | Publish | Record | Finish | Forget
 )
 
 

@@ -88,9 +88,7 @@ def conditions(health: Health, held: Sequence[v1.NodeCondition], now: float) -> 
         value = "True" if status else "False"
         known = before.pop(kind, None)
         changed = known.lastTransitionTime if known is not None and known.status == value else stamp
-        return v1.NodeCondition(
-            type=kind, status=value, reason=reason, message=message, lastHeartbeatTime=stamp, lastTransitionTime=changed
-        )
+        return v1.NodeCondition(type=kind, status=value, reason=reason, message=message, lastHeartbeatTime=stamp, lastTransitionTime=changed)
 
     memory, disk, pid = health.memory_pressure, health.disk_pressure, health.pid_pressure
     ready = not health.problems

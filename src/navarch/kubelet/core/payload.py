@@ -45,9 +45,7 @@ def secret(held: v1.Secret, items: Iterable[v1.KeyToPath] | None, mode: int, opt
     return _select(data, items, mode, optional, "references non-existent secret key: {}")
 
 
-def _select(
-    data: Mapping[str, bytes], items: Iterable[v1.KeyToPath] | None, mode: int, optional: bool, missing: str
-) -> Payload:
+def _select(data: Mapping[str, bytes], items: Iterable[v1.KeyToPath] | None, mode: int, optional: bool, missing: str) -> Payload:
     chosen = list(items or ())
     if not chosen:
         return {key: File(value, mode) for key, value in data.items()}
@@ -62,9 +60,7 @@ def _select(
     return result
 
 
-def downward_api(
-    pod: v1.Pod, items: Iterable[v1.DownwardAPIVolumeFile], mode: int, allocatable: Mapping[str, Quantity]
-) -> Payload:
+def downward_api(pod: v1.Pod, items: Iterable[v1.DownwardAPIVolumeFile], mode: int, allocatable: Mapping[str, Quantity]) -> Payload:
     """Files with a pod's own fields and resources."""
     result: Payload = {}
     for item in items:
@@ -84,5 +80,5 @@ def downward_api(
 def check_path(path: str) -> None:
     """Files may lie in folders of the volume, never outside of it."""
     parts = path.split("/")
-    if not path or path.startswith("/") or ".." in parts or path.startswith(".."):
+    if not path or path.startswith(("/", "..")) or ".." in parts:
         raise PayloadError(f"invalid path: {path!r}")

@@ -173,9 +173,7 @@ def _time(seconds: float) -> str | None:
     return timestamps.seconds(seconds) if seconds > 0 else None
 
 
-def _fill_from_memory(
-    result: v1.ContainerStatus, known: v1.ContainerStatus, state: State, container: v1.Container, init: bool
-) -> None:
+def _fill_from_memory(result: v1.ContainerStatus, known: v1.ContainerStatus, state: State, container: v1.Container, init: bool) -> None:
     """A container the runtime knows nothing of, although it once ran: its end is remembered, or made up as upstream does."""
     before = known.state or v1.ContainerState()
     if before.terminated is not None:
@@ -196,8 +194,7 @@ def _fill_from_memory(
             terminated=v1.ContainerStateTerminated(
                 exitCode=0,
                 reason="Completed",
-                message="Unable to get init container status from container runtime and pod has been initialized, "
-                "treat it as exited normally",
+                message="Unable to get init container status from container runtime and pod has been initialized, treat it as exited normally",
             )
         )
 
@@ -326,9 +323,7 @@ def _previous(state: State) -> Sequence[v1.PodCondition]:
 Verdict = tuple[bool, str, str]
 
 
-def _containers_ready(
-    pod: v1.Pod, phase: str, inits: Sequence[v1.ContainerStatus], mains: Sequence[v1.ContainerStatus]
-) -> Verdict:
+def _containers_ready(pod: v1.Pod, phase: str, inits: Sequence[v1.ContainerStatus], mains: Sequence[v1.ContainerStatus]) -> Verdict:
     if phase == "Succeeded":
         return False, "PodCompleted", ""
     if phase == "Failed":
@@ -364,9 +359,7 @@ def _initialized(pod: v1.Pod, phase: str, inits: Sequence[v1.ContainerStatus], m
         return True, "", ""
     specs, _, _ = containers.of(pod)
     incomplete = [
-        status.name or ""
-        for spec, status in zip(specs, inits, strict=True)
-        if not (status.started if containers.sidecar(spec) else status.ready)
+        status.name or "" for spec, status in zip(specs, inits, strict=True) if not (status.started if containers.sidecar(spec) else status.ready)
     ]
     if incomplete:
         return False, "ContainersNotInitialized", f"containers with incomplete status: [{' '.join(incomplete)}]"

@@ -173,9 +173,7 @@ class Mounter:
             return await self._projected(pod, projected)
         return None
 
-    async def _config_map(
-        self, pod: v1.Pod, name: str, items: list[v1.KeyToPath] | None, mode: int, optional: bool
-    ) -> Payload:
+    async def _config_map(self, pod: v1.Pod, name: str, items: list[v1.KeyToPath] | None, mode: int, optional: bool) -> Payload:
         namespace = (pod.metadata and pod.metadata.namespace) or ""
         age = ROOT_CA_AGE if name == "kube-root-ca.crt" else 0.0
         held = await self._references.fetch(v1.ConfigMap, namespace, name, age)
@@ -228,9 +226,7 @@ class Mounter:
 
     # ---- what containers see -------------------------------------------------------------------------------------------------
 
-    def sub_path(
-        self, pod: v1.Pod, container: str, index: int, volume: str, base: pathlib.Path, path: str
-    ) -> pathlib.Path:
+    def sub_path(self, pod: v1.Pod, container: str, index: int, volume: str, base: pathlib.Path, path: str) -> pathlib.Path:
         """A part of a volume, bound to a place of its own; made when it does not exist. OSError or PayloadError."""
         if path.startswith("/") or ".." in path.split("/"):
             raise PayloadError(f'subPath "{path}" must be a relative path without ".."')

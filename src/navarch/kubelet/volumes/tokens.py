@@ -46,12 +46,8 @@ class Tokens:
         if held is not None and held.fresh(now):
             return held.token
         bound = authentication_v1.BoundObjectReference(kind="Pod", apiVersion="v1", name=meta.name, uid=meta.uid)
-        wanted = authentication_v1.TokenRequestSpec(
-            audiences=[audience] if audience else [], expirationSeconds=seconds, boundObjectRef=bound
-        )
-        request = authentication_v1.TokenRequest(
-            apiVersion="authentication.k8s.io/v1", kind="TokenRequest", spec=wanted
-        )
+        wanted = authentication_v1.TokenRequestSpec(audiences=[audience] if audience else [], expirationSeconds=seconds, boundObjectRef=bound)
+        request = authentication_v1.TokenRequest(apiVersion="authentication.k8s.io/v1", kind="TokenRequest", spec=wanted)
         answer = await self._client.create_subresource(v1.ServiceAccount, account, "token", request, meta.namespace or "")
         status = answer.status
         assert status is not None

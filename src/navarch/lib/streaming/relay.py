@@ -57,9 +57,7 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             writer.close()
 
 
-async def pipe(
-    left: tuple[asyncio.StreamReader, asyncio.StreamWriter], right: tuple[asyncio.StreamReader, asyncio.StreamWriter]
-) -> None:
+async def pipe(left: tuple[asyncio.StreamReader, asyncio.StreamWriter], right: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
     """Copies between two connections until both directions have ended; both are closed then."""
     try:
         await asyncio.gather(copy(left[0], right[1]), copy(right[0], left[1]))

@@ -142,9 +142,7 @@ async def connect(url: str, protocols: Sequence[str], method: str = "POST") -> t
     return Session(reader, writer, client=True), protocol
 
 
-async def upgrade(
-    url: str, protocols: Sequence[str], method: str = "POST"
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes, str]:
+async def upgrade(url: str, protocols: Sequence[str], method: str = "POST") -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes, str]:
     """Asks for the upgrade: connection, the answer's head, and the protocol it names."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")

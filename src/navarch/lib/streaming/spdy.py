@@ -24,8 +24,9 @@ _WORDS = (
     "cache-control connection content-base content-encoding content-language content-length content-location content-md5 "
     "content-range content-type date etag expect expires from host if-match if-modified-since if-none-match if-range "
     "if-unmodified-since last-modified location max-forwards pragma proxy-authenticate proxy-authorization range referer "
-    "retry-after server te trailer transfer-encoding upgrade user-agent vary via warning www-authenticate method get status"
-).split() + ["200 OK", "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin"]
+    "retry-after server te trailer transfer-encoding upgrade user-agent vary via warning www-authenticate method get status "
+    "200_OK version HTTP/1.1 url public set-cookie keep-alive origin"
+)
 _TAIL = (
     "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 Non-Authoritative Information"
     "204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not Found500 Internal Server Error"
@@ -33,7 +34,7 @@ _TAIL = (
     "Fri, Sat, Sun, GMTchunked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,"
     "text/javascript,publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0."
 )
-DICTIONARY = b"".join(struct.pack(">I", len(word)) + word.encode() for word in _WORDS) + _TAIL.encode()
+DICTIONARY = b"".join(struct.pack(">I", len(word)) + word.replace("_", " ").encode() for word in _WORDS.split(" ")) + _TAIL.encode()
 """The dictionary of the SPDY/3 specification, 1,423 bytes."""
 
 Headers = Mapping[str, str]
