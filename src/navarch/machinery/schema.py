@@ -171,6 +171,10 @@ class Builtin:
             self._fields[schema.name] = found
         return found
 
+    def embedded(self, type_name: str, field: str) -> bool:
+        """Whether a field of a type is an object that is always there (in Go: a struct, not a pointer)."""
+        return self._present.get(type_name, {}).get(field) == "struct"
+
     def _place(self, fact: dict[str, Any]) -> Schema:
         """A field, or a type on its own, from its fact."""
         shape = fact["t"]
