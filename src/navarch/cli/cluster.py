@@ -136,7 +136,7 @@ def _components(running: dict[str, Any], memory: Any) -> bool:
     for name, values in {"supervisor": {**running, "ready": True, "restarts": 0}, **running["components"]}.items():
         size = memory(values["pid"]) if values["pid"] and os.geteuid() == 0 else 0
         total += size
-        state = "ready" if values["ready"] else "starting" if values["pid"] else f"down ({values['last_exit']})"
+        state = "ready" if values["ready"] else "starting" if values["pid"] else values["last_exit"] or "waiting"
         age = _age(time.time() - values["started"]) if values["pid"] else "-"
         rows.append((name, state, str(values["pid"] or "-"), str(values["restarts"]), age, f"{size / 2**20:.0f} MiB" if size else "-"))
     if total:

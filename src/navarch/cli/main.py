@@ -71,25 +71,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
-        if type(error).__name__ not in PLAIN and not isinstance(error, OSError | ValueError):
+        from navarch.run import plain
+
+        if not plain.is_plain(error):
             raise
         print(f"navarch {name}: {error}", file=sys.stderr)
         return 1
-
-
-PLAIN = (
-    "Unfit",
-    "Missing",
-    "PluginsMissing",
-    "RuntimeMissing",
-    "BinaryMissing",
-    "ImportFailed",
-    "StoreCorrupt",
-    "StoreUnavailable",
-    "StoreFull",
-    "StoreLocked",
-)
-"""Failures whose message is all a user needs. By name, so that their modules need not be imported."""
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def down(data_dir: pathlib.Path, say: Callable[[str], None], *, wipe: bool = Fal
         return
     had = _stop_supervisor(settings)
     had = asyncio.run(_stop_runtime(settings)) or had
-    others = status.other_clusters(settings)
+    others = status.other_clusters(settings.run_dir)
     _remove_traces(settings, alone=not others)
     if others:
         say(f"The network stays: another cluster uses it ({', '.join(map(str, others))}).")

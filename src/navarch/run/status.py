@@ -39,13 +39,13 @@ def supervisor_pid(settings: Settings) -> int:
     return pid if command == "nv-supervisor" and alive(pid) else 0
 
 
-def other_clusters(settings: Settings) -> list[pathlib.Path]:
+def other_clusters(run_dir: pathlib.Path) -> list[pathlib.Path]:
     """Run folders of other clusters of ours on this machine that are alive: bridge and firewall tables are theirs then."""
     found = []
     for folder in where.DEFAULT_RUN.parent.glob(f"{where.DEFAULT_RUN.name}*"):
         socket = str(folder / "containerd" / "containerd.sock")
         config = str(folder / "containerd" / "containerd.toml")
-        if folder != settings.run_dir and (running_with(socket) or running_with(config)):
+        if folder != run_dir and (running_with(socket) or running_with(config)):
             found.append(folder)
     return found
 

@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from navarch.lib import backoff, log
+from navarch.run import plain
 from navarch.run.components import PROCESSES, Part, Process
 from navarch.run.settings import Settings
 
@@ -288,10 +289,11 @@ def _become(process: Process, settings: Settings, pipe: int) -> None:
         gc.enable()
         execute(process.parts, settings, lambda: os.write(pipe, b"ready\n"))
         code = 0
-    except (OSError, ValueError) as error:
-        _log.error("%s", error)
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        if plain.is_plain(error):
+            _log.error("%s", error)
+        else:
+            traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)

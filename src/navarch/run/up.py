@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import pathlib
+import re
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +26,8 @@ from navarch.run.settings import Settings
 
 START_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
+_PREFIX = re.compile(r"^\S+Z \S+ [A-Z]+ \S+: ")
+"""What our log puts before a message."""
 SAMPLE_NAMESPACE, SAMPLE = "default", "hello"
 
 
@@ -60,12 +65,12 @@ def up(wish: Wish, say: Callable[[str], None]) -> None:
     if known is not None and (running := status.read(known)) is not None:
         _already(known, running, say)
         return
+    if others := status.other_clusters(where.run_dir(wish.data_dir)):
+        raise Unfit(f"another cluster of navarch runs on this machine ({others[0]}). Stop it first: navarch down --data-dir ITS_FOLDER")
     host.install(progress)
     host.need_room(wish.data_dir)
     progress.began = time.monotonic()
     settings = _settings(wish, known)
-    if others := status.other_clusters(settings):
-        raise Unfit(f"another cluster of navarch runs on this machine ({others[0]}). Stop it first: navarch down --data-dir ITS_FOLDER")
     _need_ports(settings)
     _start(settings)
     progress(f"starting the cluster in {settings.data_dir}")
@@ -115,7 +120,11 @@ async def _until_answer(settings: Settings, wish: Wish, progress: Progress, say:
     from navarch.client import kubeconfig, rest
     from navarch.run import addons
 
-    await _until_ready(settings, "apiserver")
+    try:
+        await _until_ready(settings, "apiserver")
+    except Unfit:
+        _give_up(settings)
+        raise
     progress("API server ready")
     async with rest.Client(kubeconfig.load(settings.admin_kubeconfig), user_agent="navarch-up") as client:
         await addons.apply(client, "dns", settings)
@@ -147,6 +156,12 @@ async def _until_ready(settings: Settings, name: str) -> None:
         await asyncio.sleep(0.02)
 
 
+def _give_up(settings: Settings) -> None:
+    """Without an API server there is no cluster: what was started is stopped again."""
+    if pid := status.supervisor_pid(settings):
+        os.kill(pid, signal.SIGTERM)
+
+
 def last_words(settings: Settings, name: str) -> str:
     """The last line of a process's log."""
     for log in (settings.logs / f"{name}.log", settings.logs / "supervisor.log"):
@@ -155,7 +170,7 @@ def last_words(settings: Settings, name: str) -> str:
         except OSError:
             continue
         if lines:
-            return f"{lines[-1]} (log: {log})"
+            return f"{_PREFIX.sub('', lines[-1])} (log: {log})"
     return "it left no word"
 
 
