@@ -128,13 +128,30 @@ def differ(place: Schema, old: Any, new: Any) -> Difference:
     """How two different values of one place differ."""
     kind = place.kind
     if kind is ANYTHING and not (isinstance(old, dict) and isinstance(new, dict)):
-        # Another type of value: the new one is one value, what the old one held is gone.
-        less = everything(place, old) if isinstance(old, dict) else {}
-        return {}, {key: below for key, below in less.items() if key != "."} or None
+        return _differ_anyhow(place, old, new)
     if kind is STRUCT or kind is MAP or kind is ANYTHING:
-        return _differ_maps(place, old or {}, new or {})
+        return _differ_maps(place, old or {}, new or {}) if old or new else _differ_empty(place)
     if kind is KEYED or kind is SET:
         return _differ_lists(place, old, new)
+    return {}, None
+
+
+def _differ_empty(place: Schema) -> Difference:
+    """Null and an empty object or list are two values, except where Go has no null."""
+    return ({}, None) if place.present is None else (None, None)
+
+
+def _differ_anyhow(place: Schema, old: Any, new: Any) -> Difference:
+    """How two values differ that are not both objects: what an object's fields were or become counts too.
+
+    Null fits an object: between them only the fields change, not the place.
+    """
+    if isinstance(old, dict) and old:
+        less = {step: below for step, below in everything(place, old).items() if step != "."}
+        return (None if new is None else {}), less
+    if isinstance(new, dict) and new:
+        more = everything(place, new)
+        return ({step: below for step, below in more.items() if step != "."} if old is None else more), None
     return {}, None
 
 
@@ -156,7 +173,7 @@ def _differ_maps(place: Schema, old: Any, new: Any) -> Difference:
 
 def _differ_lists(place: Schema, old: Any, new: Any) -> Difference:
     if not old and not new:
-        return None, None
+        return _differ_empty(place)
     changed: Fields = {}
     gone: Fields = {}
     mine, theirs = keyed(place, old), keyed(place, new)
