@@ -19,7 +19,7 @@ import bisect
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -60,11 +60,20 @@ def respliced(entry: Entry, revision: int) -> bytes:
     return entry.body.replace(b'"resourceVersion":"%d",' % entry.version, b'"resourceVersion":"%d",' % revision, 1)
 
 
+class Selectable(NamedTuple):
+    """A field that selectors may name: where it is when not under its own name, and what it is when absent."""
+
+    name: str
+    path: str = ""
+    absent: str = ""
+
+
 class Peek:
     """Reads name, namespace, labels and chosen fields from an object's JSON without decoding the rest."""
 
-    def __init__(self, fields: Iterable[str]) -> None:
-        self._paths = {path: tuple(path.split(".")) for path in fields}
+    def __init__(self, fields: Iterable[Selectable]) -> None:
+        self._paths = {f.name: tuple((f.path or f.name).split(".")) for f in fields}
+        self._absent = {f.name: f.absent for f in fields}
         self._decoder = msgspec.json.Decoder(self._shape())
 
     def _shape(self) -> type[msgspec.Struct]:
@@ -95,7 +104,7 @@ class Peek:
                 found = getattr(found, step)
                 if found is None:
                     break
-            fields[path] = _text(found)
+            fields[path] = self._absent[path] if found is None else _text(found)
         return name, namespace, metadata.labels or {}, fields
 
 
@@ -183,10 +192,10 @@ class Audience:
 class Cache:
     """All objects of one stored resource."""
 
-    def __init__(self, prefix: str, fields: Iterable[str] = (), indexed: Iterable[str] = ()) -> None:
+    def __init__(self, prefix: str, fields: Sequence[Selectable] = (), indexed: Iterable[str] = ()) -> None:
         self.prefix = prefix
         self.version = 0
-        self.fields = frozenset((*fields, "metadata.name", "metadata.namespace"))
+        self.fields = frozenset((*(f.name for f in fields), "metadata.name", "metadata.namespace"))
         self._peek = Peek(fields)
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []

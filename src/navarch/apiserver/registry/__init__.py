@@ -7,11 +7,11 @@ structural checks of its type and nothing more.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from navarch.apiserver.registry.strategy import Strategy
-from navarch.machinery import names
+from navarch.apiserver.registry.strategy import Obj, Strategy
+from navarch.machinery import errors, names
 
 Key = tuple[str, str]
 
@@ -69,27 +69,32 @@ CONDITIONAL_UPDATE: frozenset[Key] = frozenset(
 
 STATUS_ON_CREATE: frozenset[Key] = frozenset({("", "nodes"), ("apiregistration.k8s.io", "apiservices")})
 
-_EVENT_FIELDS = (
-    "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
-    "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source.component", "type",
-)  # fmt: skip
 
-SELECTABLE_FIELDS: Mapping[Key, tuple[str, ...]] = {
+def _fields(*names: str) -> tuple[Selectable, ...]:
+    return tuple(Selectable(n) for n in names)
+
+
+SELECTABLE_FIELDS: Mapping[Key, tuple[Selectable, ...]] = {
     ("", "pods"): (
-        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase",
-        "status.podIP", "status.nominatedNodeName",
+        *_fields("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "status.phase", "status.podIP"),
+        Selectable("spec.hostNetwork", absent="false"),
+        Selectable("status.nominatedNodeName"),
     ),
-    ("", "events"): _EVENT_FIELDS,
-    ("", "namespaces"): ("status.phase",),
-    ("", "nodes"): ("spec.unschedulable",),
-    ("", "secrets"): ("type",),
-    ("", "services"): ("spec.clusterIP", "spec.type"),
-    ("", "replicationcontrollers"): ("status.replicas",),
-    ("apps", "replicasets"): ("status.replicas",),
-    ("batch", "jobs"): ("status.successful",),
-    ("certificates.k8s.io", "certificatesigningrequests"): ("spec.signerName",),
-    ("resource.k8s.io", "resourceslices"): ("spec.nodeName", "spec.driver"),
-}  # fmt: skip
+    ("", "events"): (
+        *_fields("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion"),
+        *_fields("involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "type"),
+        Selectable("source", "source.component"),
+    ),
+    ("", "namespaces"): _fields("status.phase"),
+    ("", "nodes"): (Selectable("spec.unschedulable", absent="false"),),
+    ("", "secrets"): _fields("type"),
+    ("", "services"): _fields("spec.clusterIP", "spec.type"),
+    ("", "replicationcontrollers"): (Selectable("status.replicas", absent="0"),),
+    ("apps", "replicasets"): (Selectable("status.replicas", absent="0"),),
+    ("batch", "jobs"): (Selectable("status.successful", "status.succeeded", "0"),),
+    ("certificates.k8s.io", "certificatesigningrequests"): _fields("spec.signerName"),
+    ("resource.k8s.io", "resourceslices"): _fields("spec.nodeName", "spec.driver"),
+}
 
 INDEXED_FIELDS: Mapping[Key, tuple[str, ...]] = {
     ("", "pods"): ("spec.nodeName",),
@@ -117,12 +122,26 @@ def _table() -> dict[Key, Strategy]:
     return table.STRATEGIES
 
 
+def _decoding(default: Callable[[Obj], None]) -> Callable[[Obj], None]:
+    """Defaulting reads amounts: one that is none is a body that cannot be read."""
+
+    def run(obj: Obj) -> None:
+        try:
+            default(obj)
+        except ValueError as error:
+            version = obj.apiVersion.rpartition("/")[2]
+            raise errors.BadRequest(f'{obj.kind} in version "{version}" cannot be handled as a {obj.kind}: {error}') from None
+
+    return run
+
+
 def strategy(group: str, plural: str) -> Strategy:
     """The strategy of a resource: its hooks, and what the sets above say of it."""
     key = (group, plural)
     found = _table().get(key, Strategy())
     return replace(
         found,
+        default=_decoding(found.default),
         generation=key in GENERATION,
         create_on_update=key in CREATE_ON_UPDATE,
         conditional_update=key in CONDITIONAL_UPDATE,

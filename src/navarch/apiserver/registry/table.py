@@ -6,7 +6,7 @@ from navarch.api.apps import v1 as apps_v1
 from navarch.api.batch import v1 as batch_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.networking import v1 as networking_v1
-from navarch.apiserver.registry import kinds, pod_defaults, pods, services, workloads
+from navarch.apiserver.registry import kinds, pod_defaults, pod_rules, pods, services, workloads
 from navarch.apiserver.registry.strategy import Part, Strategy
 from navarch.machinery import names
 
@@ -25,8 +25,14 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
         default=pod_defaults.pod,
         prepare_create=pods.prepare_create,
         prepare_status=pods.prepare_status,
+        validate=pod_rules.create,
+        validate_update=pod_rules.update,
+        validate_status=pod_rules.status,
         grace=pods.grace,
-        subresources={"ephemeralcontainers": Part(pods.prepare_ephemeral), "resize": Part(pods.prepare_resize)},
+        subresources={
+            "ephemeralcontainers": Part(pods.prepare_ephemeral, pod_rules.ephemeral),
+            "resize": Part(pods.prepare_resize, pod_rules.resize),
+        },
     ),
     ("", "podtemplates"): Strategy(default=workloads.pod_template),
     ("", "replicationcontrollers"): Strategy(default=workloads.replication_controller, prepare_create=workloads.set_status_create, orphans=True),
