@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from navarch.apiserver.registry.strategy import Obj, Strategy
+from navarch.apiserver.watch_cache import Selectable
 from navarch.machinery import errors, names
 
 Key = tuple[str, str]
