@@ -133,7 +133,9 @@ def status(words: Sequence[str]) -> int:
 def _components(running: dict[str, Any], memory: Any) -> bool:
     rows = [("COMPONENT", "STATE", "PID", "RESTARTS", "AGE", "MEMORY")]
     total = 0
-    for name, values in {"supervisor": {**running, "ready": True, "restarts": 0}, **running["components"]}.items():
+    above = {"ready": True, "restarts": 0, "started": running["started"]}
+    first = {"guard": {**above, "pid": running["guard"]}, "supervisor": {**above, "pid": running["pid"]}}
+    for name, values in {**first, **running["components"]}.items():
         size = memory(values["pid"]) if values["pid"] and os.geteuid() == 0 else 0
         total += size
         state = "ready" if values["ready"] else "starting" if values["pid"] else values["last_exit"] or "waiting"

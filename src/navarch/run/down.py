@@ -33,7 +33,7 @@ def down(data_dir: pathlib.Path, say: Callable[[str], None], *, wipe: bool = Fal
     if settings is None:
         say(f"There is no cluster in {data_dir}.")
         return
-    had = _stop_supervisor(settings)
+    had = stop_supervisor(settings)
     had = asyncio.run(_stop_runtime(settings)) or had
     others = status.other_clusters(settings.run_dir)
     _remove_traces(settings, alone=not others)
@@ -45,17 +45,31 @@ def down(data_dir: pathlib.Path, say: Callable[[str], None], *, wipe: bool = Fal
     say(("The cluster is down. " if had else "The cluster was not running. ") + kept)
 
 
-def _stop_supervisor(settings: Settings) -> bool:
-    pid = status.supervisor_pid(settings)
-    if not pid:
-        return False
-    os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + SUPERVISOR_SECONDS
-    while status.alive(pid):
-        if time.monotonic() > until:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
-    return True
+def stop_supervisor(settings: Settings) -> bool:
+    """Ends the supervisor in good order, and its guard, which would bring it back otherwise."""
+    had, until = False, time.monotonic() + SUPERVISOR_SECONDS
+    while True:
+        pid, guard = status.supervisor_pid(settings), status.guard_pid(settings)
+        if not pid and not guard:
+            return had
+        had, late = True, time.monotonic() > until
+        if guard and (late or not pid):
+            _kill(guard, signal.SIGKILL)
+        if pid:
+            _kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+            _wait(pid, until)
+        if guard and not late:
+            _wait(guard, time.monotonic() + 1.0)
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _wait(pid: int, until: float) -> None:
+    while status.alive(pid) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 async def _stop_runtime(settings: Settings) -> bool:
@@ -71,8 +85,7 @@ async def _stop_runtime(settings: Settings) -> bool:
         pass
     await keeper.stop()
     for pid in _shims(settings):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        _kill(pid, signal.SIGKILL)
     return True
 
 

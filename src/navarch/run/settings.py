@@ -67,6 +67,10 @@ class Settings:
         return self.run_dir / "supervisor.pid"
 
     @property
+    def guard_file(self) -> pathlib.Path:
+        return self.run_dir / "guard.pid"
+
+    @property
     def network_state(self) -> pathlib.Path:
         return self.run_dir / "network"
 

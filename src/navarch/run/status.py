@@ -31,12 +31,22 @@ def read(settings: Settings) -> dict[str, Any] | None:
 
 def supervisor_pid(settings: Settings) -> int:
     """The supervisor's process id; 0 when it does not run."""
+    return _pid(settings.pid_file, "nv-supervisor")
+
+
+def guard_pid(settings: Settings) -> int:
+    """The guard's process id; 0 when it does not run."""
+    return _pid(settings.guard_file, "nv-guard")
+
+
+def _pid(file: pathlib.Path, name: str) -> int:
+    """The process a pid file names, if it is there and what it should be."""
     try:
-        pid = int(settings.pid_file.read_text())
+        pid = int(file.read_text())
         command = pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
     except (OSError, ValueError):
         return 0
-    return pid if command == "nv-supervisor" and alive(pid) else 0
+    return pid if command == name and alive(pid) else 0
 
 
 def other_clusters(run_dir: pathlib.Path) -> list[pathlib.Path]:

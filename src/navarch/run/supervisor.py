@@ -3,7 +3,7 @@
 It imports what the components need once, freezes the collector (so that a collection in a child does not copy shared pages) and
 forks; a child that dies is forked again within milliseconds, and with growing pauses when it keeps dying. It has no event loop and
 no threads: forking and either do not mix. A child says it is ready through a pipe. When the supervisor itself is killed the
-kernel kills the children (PR_SET_PDEATHSIG), and the next `navarch up` finds a clean field; containers and containerd live on.
+kernel kills the children (PR_SET_PDEATHSIG) and the guard (`guarding`) starts the next one; containers and containerd live on.
 
 What it knows is in the status file, which `navarch status` and `navarch up` read.
 """
@@ -27,9 +27,10 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from navarch.lib import backoff, log
-from navarch.run import plain
+from navarch.run import guarding, plain
 from navarch.run.components import PROCESSES, Part, Process
 from navarch.run.settings import Settings
 
@@ -63,8 +64,11 @@ class Child:
 class Supervisor:
     """Runs in its own process, from `run` until told to stop."""
 
-    def __init__(self, settings: Settings, processes: Sequence[Process] = PROCESSES) -> None:
+    def __init__(self, settings: Settings, processes: Sequence[Process] = PROCESSES, *, guarded: bool = False) -> None:
         self._settings = settings
+        self._processes = processes
+        self._guarded = guarded
+        self._guard = 0
         present = [p for p in processes if all(_exists(part.module) for part in p.parts)]
         for process in processes:
             if process not in present:
@@ -83,6 +87,8 @@ class Supervisor:
         self._settings.run_dir.mkdir(parents=True, exist_ok=True)
         self._settings.pid_file.write_text(str(os.getpid()))
         gc.disable()
+        if self._guarded:
+            self._watch_guard(os.getppid())
         while not self._stopping:
             self._start_due()
             self._tell()
@@ -197,6 +203,30 @@ class Supervisor:
             signal.signal(number, lambda *_: setattr(self, "_stopping", True))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
+    # ---- the guard ----
+
+    def _watch_guard(self, pid: int) -> None:
+        """Notices the end of the guard: each of the two brings the other back."""
+        self._guard = pid
+        descriptor = os.pidfd_open(pid)
+        self._selector.register(descriptor, selectors.EVENT_READ, (lambda _: self._guard_ended(descriptor), None))
+
+    def _guard_ended(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        guarding.reap(self._guard)
+        _log.warning("the guard has ended, starting another")
+        me = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            os.closerange(3, 1024)
+            _leave(lambda: guarding.guard(self._settings, lambda: _supervise(self._settings, self._processes), me))
+        self._watch_guard(pid)
+
     # ---- stopping ----
 
     def _stop_all(self) -> None:
@@ -233,7 +263,7 @@ class Supervisor:
             }
             for name, c in self._children.items()
         }
-        status = {"pid": os.getpid(), "started": self._began, "components": components}
+        status = {"pid": os.getpid(), "guard": self._guard, "started": self._began, "components": components}
         path = self._settings.status_file
         temporary = path.with_suffix(".tmp")
         try:
@@ -365,7 +395,7 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def daemon(settings: Settings) -> None:
-    """Starts a supervisor that outlives the caller: returns at once in the caller, and never in the supervisor."""
+    """Starts a supervisor and its guard, which outlive the caller: returns at once in the caller, and never in them."""
     pid = os.fork()
     if pid:
         os.waitpid(pid, 0)
@@ -373,15 +403,26 @@ def daemon(settings: Settings) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
+    os.chdir("/")
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    redirect(settings.logs / "supervisor.log")
+    log.setup("supervisor")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _leave(lambda: guarding.guard(settings, lambda: _supervise(settings)))
+
+
+def _supervise(settings: Settings, processes: Sequence[Process] = PROCESSES) -> None:
+    """Becomes the supervisor; never returns."""
+    _libc.prctl(PR_SET_NAME, b"nv-supervisor", 0, 0, 0)
+    _leave(lambda: Supervisor(settings, processes, guarded=True).run())
+
+
+def _leave(work: Callable[[], object]) -> NoReturn:
+    """Does the work and ends the process, whatever happens."""
     code = 1
     try:
-        os.chdir("/")
-        settings.logs.mkdir(parents=True, exist_ok=True)
-        redirect(settings.logs / "supervisor.log")
-        log.setup("supervisor")
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        _libc.prctl(PR_SET_NAME, b"nv-supervisor", 0, 0, 0)
-        Supervisor(settings).run()
+        work()
         code = 0
     except BaseException:
         traceback.print_exc()

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import os
 import pathlib
 import re
-import signal
 import time
 import urllib.error
 import urllib.request
@@ -119,11 +117,12 @@ def _start(settings: Settings) -> None:
 async def _until_answer(settings: Settings, wish: Wish, progress: Progress, say: Callable[[str], None]) -> None:
     from navarch.client import kubeconfig, rest
     from navarch.run import addons
+    from navarch.run import down as stopping
 
     try:
         await _until_ready(settings, "apiserver")
     except Unfit:
-        _give_up(settings)
+        stopping.stop_supervisor(settings)  # without an API server there is no cluster
         raise
     progress("API server ready")
     async with rest.Client(kubeconfig.load(settings.admin_kubeconfig), user_agent="navarch-up") as client:
@@ -154,12 +153,6 @@ async def _until_ready(settings: Settings, name: str) -> None:
         if time.monotonic() > until:
             raise Unfit(f"{name} was not ready within {START_SECONDS:.0f} s; its log is {settings.logs / (name + '.log')}")
         await asyncio.sleep(0.02)
-
-
-def _give_up(settings: Settings) -> None:
-    """Without an API server there is no cluster: what was started is stopped again."""
-    if pid := status.supervisor_pid(settings):
-        os.kill(pid, signal.SIGTERM)
 
 
 def last_words(settings: Settings, name: str) -> str:

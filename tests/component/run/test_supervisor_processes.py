@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -54,7 +55,7 @@ def _until(what: Callable[[], Any], seconds: float = 5.0) -> Any:
 
 MAIN = """
 import pathlib, sys
-from navarch.run import supervisor
+from navarch.run import guarding, supervisor
 from navarch.run.components import Part, Process
 from navarch.run.settings import Settings
 
@@ -69,17 +70,21 @@ processes = [
     Process("second", (part("second"), part("third")), after=("apiserver",)),
     *([Process("bad", (part("bad", crash=True),))] if crash else []),
 ]
-supervisor.Supervisor(settings, processes).run()
+if sys.argv[2] == "guarded":
+    settings.run_dir.mkdir(parents=True)
+    guarding.guard(settings, lambda: supervisor._supervise(settings, processes))
+else:
+    supervisor.Supervisor(settings, processes).run()
 """
 
 
 class Running:
     """A supervisor in a Python of its own."""
 
-    def __init__(self, folder: pathlib.Path, *, crash: bool = False) -> None:
+    def __init__(self, folder: pathlib.Path, how: str = "") -> None:
         self.settings = Settings(folder / "data", folder / "run", "n1", "127.0.0.1")
         self.folder = folder
-        words = [sys.executable, "-c", MAIN, str(folder), "crash" if crash else ""]
+        words = [sys.executable, "-c", MAIN, str(folder), how]
         self.process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(folder)}, start_new_session=True)
         self.pid = self.process.pid
 
@@ -100,13 +105,16 @@ def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., Running]]:
         (tmp_path / f"navarch_tiny_{name}.py").write_text(TINY)
     made: list[Running] = []
 
-    def begin(**options: bool) -> Running:
-        made.append(Running(tmp_path, **options))
+    def begin(how: str = "") -> Running:
+        made.append(Running(tmp_path, how))
         return made[-1]
 
     yield begin
     for running in made:
-        running.process.kill()
+        for pid in (status.guard_pid(running.settings), running.pid, status.supervisor_pid(running.settings)):
+            if pid > 1:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         running.process.wait()
 
 
@@ -152,7 +160,7 @@ def test_children_die_with_a_killed_supervisor(start: Callable[..., Running]) ->
 
 
 def test_a_process_that_always_fails_is_retried_with_growing_pauses_and_says_why(start: Callable[..., Running]) -> None:
-    running = start(crash=True)
+    running = start("crash")
     running.ready("second")
     _until(lambda: running.state("bad").get("restarts", 0) >= 3)
     log = (running.settings.logs / "bad.log").read_text()
@@ -170,3 +178,23 @@ def test_logs_are_rotated(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
     log.write_text("a long line of words")
     supervisor.rotate(log)
     assert log.read_text() == "" and (tmp_path / "x.log.1").read_text() == "a long line of words"
+
+
+def test_guard_and_supervisor_bring_each_other_back(start: Callable[..., Running]) -> None:
+    running = start("guarded")
+    running.ready("second")
+    first = status.supervisor_pid(running.settings)
+    assert first != running.pid == status.guard_pid(running.settings)
+    os.kill(first, signal.SIGKILL)
+    second = _until(lambda: (pid := status.supervisor_pid(running.settings)) != first and pid)
+    running.ready("second")
+    os.kill(running.pid, signal.SIGKILL)
+    running.process.wait()
+    guard = _until(lambda: (pid := status.guard_pid(running.settings)) != running.pid and pid)
+    assert status.supervisor_pid(running.settings) == second, "the supervisor runs on"
+    os.kill(second, signal.SIGKILL)
+    third = _until(lambda: (pid := status.supervisor_pid(running.settings)) != second and pid)
+    running.ready("second")
+    os.kill(third, signal.SIGTERM)
+    _until(lambda: not status.alive(guard) and not status.alive(third))
+    assert not running.settings.guard_file.exists() and not running.settings.pid_file.exists()

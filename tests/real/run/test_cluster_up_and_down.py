@@ -189,13 +189,20 @@ def test_all_components_killed_at_once(cluster: Cluster) -> None:
     assert cluster.answers(address) and cluster.restarts() == before
 
 
-def test_a_killed_supervisor_takes_its_children_along_and_up_recovers_all(cluster: Cluster) -> None:
+def test_a_killed_supervisor_is_back_with_everything(cluster: Cluster) -> None:
+    before, address, pid = cluster.restarts(), cluster.address(), status.supervisor_pid(cluster.settings)
+    kill(pid)
+    until(lambda: status.supervisor_pid(cluster.settings) not in (0, pid) and cluster.all_ready(), 5)
+    assert cluster.answers(address) and cluster.restarts() == before
+
+
+def test_with_all_of_us_killed_the_app_runs_on_and_up_recovers(cluster: Cluster) -> None:
     before, address = cluster.restarts(), cluster.address()
     pids = [c["pid"] for c in cluster.components().values()]
+    kill(status.guard_pid(cluster.settings))
     kill(status.supervisor_pid(cluster.settings))
     until(lambda: not any(status.alive(pid) for pid in pids), 5)
     assert cluster.answers(address), "the app does not need us to go on"
-    assert navarch("status", cluster.flag).returncode == 1
     again = navarch("up", cluster.flag)
     assert again.returncode == 0, again.stdout + again.stderr
     assert cluster.answers(address) and cluster.restarts() == before, "no container was started again"
@@ -221,6 +228,7 @@ def test_a_taken_port_is_named(cluster: Cluster, tmp_path: pathlib.Path) -> None
 
 
 def test_down_after_everything_was_killed_leaves_nothing(cluster: Cluster) -> None:
+    kill(status.guard_pid(cluster.settings))
     kill(status.supervisor_pid(cluster.settings))
     kill(cluster.containerd())
     time.sleep(0.3)
