@@ -19,7 +19,7 @@ import enum
 import functools
 import importlib.resources
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -116,14 +116,12 @@ class Schema:
         return ANY
 
 
-class Source:
+class Source(Protocol):
     """Where the insides of schemas come from."""
 
-    def fields(self, schema: Schema) -> Mapping[str, Schema]:
-        raise NotImplementedError
+    def fields(self, schema: Schema) -> Mapping[str, Schema]: ...
 
-    def element(self, schema: Schema) -> Schema:
-        raise NotImplementedError
+    def element(self, schema: Schema) -> Schema: ...
 
 
 ANY = Schema(Kind.ANY)
@@ -218,7 +216,7 @@ class Builtin:
         return Schema(Kind.ATOMIC if relation == "atomic" else Kind.STRUCT, _Named(self), type_name)
 
 
-class _Named(Source):
+class _Named:
     def __init__(self, table: Builtin) -> None:
         self.table = table
 
@@ -229,7 +227,7 @@ class _Named(Source):
         return ANY
 
 
-class _Element(Source):
+class _Element:
     """The inside of a list or map: `shape` is the element's type."""
 
     def __init__(self, table: Builtin, shape: Any) -> None:
@@ -263,7 +261,7 @@ def _envelope() -> dict[str, Schema]:
     return {"apiVersion": text, "kind": text, "metadata": named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")}
 
 
-class _OpenAPI(Source):
+class _OpenAPI:
     """The inside of one node of an OpenAPI v3 schema."""
 
     def __init__(self, node: dict[str, Any], preserve: bool) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from navarch.machinery.openapi import gnostic, paths, schemas
-from navarch.machinery.openapi.schemas import META, V2, V3, Custom, Tree
+from navarch.machinery.openapi.schemas import V2, V3, Custom, Tree
 
 INFO = {"title": "Kubernetes", "version": "1.36"}
 SECURITY = {"BearerToken": {"type": "apiKey", "description": "A bearer token.", "name": "authorization", "in": "header"}}
@@ -57,7 +57,7 @@ def v3(group: str, version: str, customs: Sequence[Custom] = (), *, builtin: boo
     """The v3 document of a group version: its built-in resources and these custom ones."""
     resources = paths.of_facts(facts(), group, version) if builtin else []
     resources += [resource for custom in customs for resource in paths.of_custom(custom)]
-    found = discovery_of(v3_path(group, version), V3) | paths.of_resources(resources, V3)
+    found = paths.of_discovery(paths.discovery_at(v3_path(group, version)), V3) | paths.of_resources(resources, V3)
     components: Tree = {}
     for custom in customs:
         components |= schemas.of_custom(custom, V3)
@@ -72,35 +72,11 @@ def document_v3(found: Tree, components: Tree) -> Tree:
     return {"openapi": "3.0.0", "info": INFO, "paths": found, "components": made}
 
 
-ROOTS: dict[str, tuple[str, str, str]] = {
-    "api": ("/api/", META + "APIVersions", "available API versions"),
-    "apis": ("/apis/", META + "APIGroupList", "available API versions"),
-    "version": ("/version/", "io.k8s.apimachinery.pkg.version.Info", "the version information for this server"),
-}
-
-
-def root_of(name: str) -> tuple[str, str, str]:
-    """The path of a discovery document, its type, and what it says; `name` as below `/openapi/v3/`."""
-    if name in ROOTS:
-        return ROOTS[name]
-    versioned = name.startswith("api/") or name.count("/") == 2
-    kind, what = ("APIResourceList", "available resources") if versioned else ("APIGroup", "information of a group")
-    return f"/{name}/", META + kind, what
-
-
-def discovery_of(name: str, dialect: schemas.Dialect) -> Tree:
-    """The path item of a discovery document."""
-    path, type_name, what = root_of(name)
-    parts = name.split("/")
-    group = "core" if parts[0] == "api" and len(parts) > 1 else parts[1] if len(parts) > 1 else ""
-    version = parts[-1] if name.startswith("api/") or len(parts) == 3 else ""
-    return paths.discovery(path, group, version, type_name, what, dialect)
-
-
 def v3_root(name: str) -> Tree:
     """The v3 document of a place that is no group version: api, apis, version, apis/GROUP."""
-    type_name = root_of(name)[1]
-    return document_v3(discovery_of(name, V3), {each: schemas.of_type(each, V3) for each in schemas.closure([type_name])})
+    document = paths.discovery_at(name)
+    components = {each: schemas.of_type(each, V3) for each in schemas.closure([document.type_name])}
+    return document_v3(paths.of_discovery(document, V3), components)
 
 
 # ---- v2 ------------------------------------------------------------------------------------------------------------
@@ -119,9 +95,10 @@ def v2(customs: Sequence[Custom] = (), versions: Sequence[tuple[str, str]] | Non
         definitions[name] = schemas.of_type(name, V2)
     found = paths.of_resources(resources, V2)
     served = {(resource.group, resource.version) for resource in resources if not resource.custom}
-    for name in sorted({*ROOTS, *(f"apis/{group}" for group, _ in served if group), *(v3_path(*version) for version in served)}):
-        found |= discovery_of(name, V2)
-        definitions |= {each: schemas.of_type(each, V2) for each in schemas.closure([root_of(name)[1]])}
+    for place in sorted({*paths.ROOTS, *(f"apis/{group}" for group, _ in served if group), *(v3_path(*version) for version in served)}):
+        document = paths.discovery_at(place)
+        found |= paths.of_discovery(document, V2)
+        definitions |= {each: schemas.of_type(each, V2) for each in schemas.closure([document.type_name])}
     return {
         "swagger": "2.0",
         "info": INFO,
@@ -164,7 +141,7 @@ class Publisher:
         """The places below `/openapi/v3/` that have a document."""
         versions = {*self._versions, *((custom.group, custom.version) for custom in self._customs)}
         groups = {f"apis/{group}" for group, _ in versions if group}
-        return sorted({*ROOTS, *groups, *(v3_path(group, version) for group, version in versions)})
+        return sorted({*paths.ROOTS, *groups, *(v3_path(group, version) for group, version in versions)})
 
     def v3(self, path: str) -> Document | None:
         """What `/openapi/v3/PATH` answers; None for a place that has no document."""
@@ -174,7 +151,7 @@ class Publisher:
 
     def _v3_tree(self, path: str) -> Tree:
         parts = path.split("/")
-        if path in ROOTS or len(parts) < 2 or (parts[0] == "apis" and len(parts) == 2):
+        if path in paths.ROOTS or len(parts) < 2 or (parts[0] == "apis" and len(parts) == 2):
             return v3_root(path)
         group, version = (parts[1], parts[2]) if parts[0] == "apis" else ("", parts[1])
         return v3(group, version, self._customs_of(group, version), builtin=(group, version) in self._versions)

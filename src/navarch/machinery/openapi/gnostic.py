@@ -8,6 +8,7 @@ Upstream counterpart: google/gnostic-models' openapiv2.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -51,8 +52,6 @@ def field(number: int, kind: Encoder | str, value: Any) -> bytes:
     if kind == "text":
         return sized(varint(number << 3 | 2), str(value).encode())
     if kind == "double":
-        import struct
-
         return varint(number << 3 | 1) + struct.pack("<d", value)
     return varint(number << 3) + varint(int(value))
 

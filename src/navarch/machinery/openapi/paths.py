@@ -12,7 +12,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 
-from navarch.machinery.openapi.schemas import META, Custom, Dialect, Tree, types_by_kind
+from navarch.machinery.openapi.schemas import META, V2, Custom, Dialect, Tree, types_by_kind
 
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json")
@@ -257,8 +257,6 @@ def path_parameter(name: str, kind: str, dialect: Dialect) -> Tree:
 
 def shared_parameters() -> Tree:
     """What v2's `#/parameters/` references mean."""
-    from navarch.machinery.openapi.schemas import V2
-
     return {name: parameter(name, "query", *fact, V2) for name, fact in QUERY.items()}
 
 
@@ -379,21 +377,44 @@ def operation_id(resource: Resource, action: str, method: str, suffix: str, ever
     return f"{WORDS[action]}{name}{middle}{scope}{resource.parent}{sub}{suffix}"
 
 
-def discovery(path: str, group: str, version: str, type_name: str, what: str, dialect: Dialect) -> Tree:
-    """The path of a discovery document."""
-    name, what_of = "", "APIVersions"
-    if version:
-        name, what_of = "".join(words(group)) + version[:1].upper() + version[1:], "APIResources"
-    elif group:
-        name, what_of = "".join(words(group)), "APIGroup"
-    elif path == "/api/":
-        name = "Core"
-    media = (JSON,) if path == "/version/" else (JSON, YAML, PROTOBUF)
-    answers = Body(type_name, media, (200,))
-    made = {
-        "tags": [tag(group, version) if version else tag(group, "")[:-1] if group else "core" if path == "/api/" else path.strip("/")],
-        "description": f"get {what}",
-        "operationId": "getCodeVersion" if path == "/version/" else f"get{name}{what_of}",
-        **(spoken_v3(None, answers) if dialect.v3 else spoken_v2(None, answers, dialect)),
-    }
-    return {path: {"get": made}}
+@dataclasses.dataclass(frozen=True, slots=True)
+class Discovery:
+    """A discovery document: where it is, its type, and how its operation is called."""
+
+    path: str
+    type_name: str
+    says: str
+    operation_id: str
+    tag: str
+    media: tuple[str, ...] = (JSON, YAML, PROTOBUF)
+
+
+ROOTS: dict[str, Discovery] = {
+    "api": Discovery("/api/", META + "APIVersions", "get available API versions", "getCoreAPIVersions", "core"),
+    "apis": Discovery("/apis/", META + "APIGroupList", "get available API versions", "getAPIVersions", "apis"),
+    "version": Discovery(
+        "/version/", "io.k8s.apimachinery.pkg.version.Info", "get the version information for this server", "getCodeVersion", "version", (JSON,)
+    ),
+}
+
+
+def discovery_at(place: str) -> Discovery:
+    """The discovery document of a place as it is named below `/openapi/v3/`: api, apis, version, apis/GROUP, a group version."""
+    if place in ROOTS:
+        return ROOTS[place]
+    parts = place.split("/")
+    group = parts[1] if parts[0] == "apis" else ""
+    name = "".join(words(group))
+    if parts[0] == "apis" and len(parts) == 2:
+        return Discovery(f"/{place}/", META + "APIGroup", "get information of a group", f"get{name}APIGroup", tag(group, "")[:-1])
+    version = parts[-1]
+    operation_id = f"get{name}{version[:1].upper()}{version[1:]}APIResources"
+    return Discovery(f"/{place}/", META + "APIResourceList", "get available resources", operation_id, tag(group, version))
+
+
+def of_discovery(document: Discovery, dialect: Dialect) -> dict[str, Tree]:
+    """The path item of a discovery document, by its path."""
+    answers = Body(document.type_name, document.media, (200,))
+    spoken = spoken_v3(None, answers) if dialect.v3 else spoken_v2(None, answers, dialect)
+    made = {"tags": [document.tag], "description": document.says, "operationId": document.operation_id, **spoken}
+    return {document.path: {"get": made}}
