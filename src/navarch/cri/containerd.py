@@ -16,6 +16,7 @@ import logging
 import os
 import pathlib
 import signal
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ class Containerd:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: subprocess.Popen[bytes] | None = None
 
     def find(self) -> int | None:
         """The process id of the containerd that runs with our configuration, whoever started it."""
@@ -199,11 +200,10 @@ class Containerd:
             settings.socket.unlink()
         with open(settings.log, "ab") as output:  # noqa: ASYNC230 - a local file, once
             try:
-                self._child = await asyncio.create_subprocess_exec(
-                    settings.binary,
-                    "--config",
-                    str(settings.config),
-                    stdin=asyncio.subprocess.DEVNULL,
+                # Not asyncio's: that one kills its children when the loop ends, and containerd is to outlive us.
+                self._child = subprocess.Popen(
+                    [settings.binary, "--config", str(settings.config)],
+                    stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
@@ -222,7 +222,7 @@ class Containerd:
                     with contextlib.suppress(client.CriError):
                         await cri.version()
                         return
-                if (self._child is not None and self._child.returncode is not None) or not pathlib.Path(f"/proc/{pid}").exists():
+                if (self._child is not None and self._child.poll() is not None) or not pathlib.Path(f"/proc/{pid}").exists():
                     raise RuntimeMissing(f"containerd ended while starting: {self._last_words()}")
                 if asyncio.get_running_loop().time() > deadline:
                     raise RuntimeMissing(f"containerd did not answer within {wait:.0f} s: {self._last_words()}")
@@ -238,9 +238,6 @@ class Containerd:
 
     async def wait_end(self, pid: int) -> None:
         """Returns when the process is gone, child of ours or not."""
-        if self._child is not None and self._child.pid == pid:
-            await self._child.wait()
-            return
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -253,6 +250,8 @@ class Containerd:
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
+            if self._child is not None:
+                self._child.poll()
 
     async def supervise(self, ready: asyncio.Event | None = None) -> None:
         """Keeps containerd running for ever, with backoff; `ready` is set at the first time it answers."""

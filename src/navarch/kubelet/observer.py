@@ -26,6 +26,8 @@ RELIST_WITHOUT_EVENTS = 1.0
 RELIST_WITH_EVENTS = 5.0
 SETTLE = 0.005
 """Seconds events are gathered before a look."""
+LAG, PATIENCE = 0.03, 3.0
+"""A runtime tells of an end before it lists it: it is looked at again after this, for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Observer:
         self._interval = RELIST_WITHOUT_EVENTS
         self._views: dict[str, ContainerView] = {}
         self._boxes: dict[str, SandboxView] = {}
+        self._ending: dict[str, float] = {}
         self._told: dict[str, tuple[tuple[str, str], ...]] = {}
         self.sandboxes: dict[str, list[Sandbox]] = {}
         self.identities: dict[str, Identity] = {}
@@ -69,6 +72,8 @@ class Observer:
             self._poke.clear()
             try:
                 await self.look()
+                if self._ending:
+                    asyncio.get_running_loop().call_later(LAG, self.poke)
             except CriError as error:
                 if not self.error:
                     log.warning("cannot list containers: %s", error)
@@ -94,6 +99,9 @@ class Observer:
         self.sandboxes, gone = dict(by_uid), set(self.identities) - set(identities)
         self.identities = identities
         alive = {c.id for c in found}
+        unseen = {c.id for c in found if c.state == "running"} | {b.id for b in boxes if b.ready}
+        now = time.monotonic()
+        self._ending = {key: until for key, until in self._ending.items() if key in unseen and until > now}
         self._views = {key: view for key, view in self._views.items() if key in alive}
         box_ids = {b.id for b in boxes}
         self._boxes = {key: box for key, box in self._boxes.items() if key in box_ids}
@@ -145,8 +153,9 @@ class Observer:
         while True:
             for name, stream in (("CRI", self._cri.container_events), ("containerd", lambda: containerd_events.exits(self._cri))):
                 try:
-                    async for _ in stream():
+                    async for container_id in stream():
                         self._interval = RELIST_WITH_EVENTS
+                        self._ending[container_id] = time.monotonic() + PATIENCE
                         self._poke.set()
                 except CriError as error:
                     log.debug("no events from %s: %s", name, error)

@@ -95,7 +95,10 @@ class _Bridge:
             outcome = group.start("outcome", self._outcome())
             await asyncio.wait([listening, outcome], return_when=asyncio.FIRST_COMPLETED)
             if outcome.done():
-                await asyncio.wait(copying, timeout=5) if copying else None
+                if copying:
+                    await asyncio.wait(copying, timeout=5)
+                # While somebody reads from it, aiohttp closes a socket without waiting for the other side's word.
+                await tasks.stop(listening)
                 await self._end(outcome.result())
             self._runtime.close()
             for task in (listening, *copying, outcome, reading):

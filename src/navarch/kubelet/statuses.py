@@ -15,6 +15,7 @@ from typing import Any
 
 from navarch.api.core import v1
 from navarch.client.rest import Client, Unreachable
+from navarch.kubelet import static_pods
 from navarch.kubelet.core.status import OWN_CONDITIONS
 from navarch.lib import backoff, tasks
 from navarch.machinery import codec, errors
@@ -93,6 +94,10 @@ class Statuses:
                     await self._send(box)
                     waits.reset()
                 except errors.NotFound:
+                    if static_pods.is_static(box.pod):
+                        # Its mirror is not there yet.
+                        await asyncio.sleep(1.0)
+                        continue
                     box.status, box.delete = None, False
                     self._removed(_uid(box.pod))
                 except (errors.ApiError, Unreachable) as error:
@@ -106,7 +111,9 @@ class Statuses:
         meta = box.pod.metadata
         assert meta is not None
         if (status := box.status) is not None:
-            body = {"metadata": {"uid": meta.uid}, "status": patch(box.sent or box.pod.status, status)}
+            body: dict[str, Any] = {"status": patch(box.sent or box.pod.status, status)}
+            if not static_pods.is_static(box.pod):
+                body["metadata"] = {"uid": meta.uid}
             await self._client.patch(v1.Pod, meta.name or "", body, meta.namespace or "", how="strategic", subresource="status")
             box.sent = status
             if box.status is status:
