@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email.utils
 import platform
+import time
 from collections.abc import Callable
 
 from aiohttp import web
@@ -12,8 +14,10 @@ from navarch.api import version as version_types
 from navarch.apiserver import answers
 from navarch.apiserver.context import Context
 from navarch.apiserver.discovery import Discovery, not_found
+from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Server
 from navarch.machinery import codec
+from navarch.machinery.openapi import documents
 
 _CHECKS = ("ping", "store", "caches", "bootstrap")
 
@@ -105,7 +109,43 @@ def version() -> version_types.Info:
 
 
 class OpenApiDocuments:
-    """The OpenAPI documents. Made from the type table when first asked for."""
+    """The OpenAPI documents: made from the type table when first asked for, with ETags."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._made: documents.Publisher | None = None
+
+    @property
+    def _publisher(self) -> documents.Publisher:
+        if self._made is None:
+            versions = [(group, version) for group, found in self._catalog.versions().items() for version in found]
+            self._made = documents.Publisher(navarch.KUBERNETES_VERSION, versions)
+        return self._made
 
     async def answer(self, context: Context) -> web.StreamResponse:
-        raise not_found()
+        path = context.info.path.strip("/")
+        if path == "openapi/v3":
+            return self._document(context, self._publisher.index(), answers.JSON)
+        if path == "openapi/v2":
+            accept = context.request.headers.get("Accept", "")
+            if "proto-openapi.spec.v2" in accept:
+                return self._document(context, self._publisher.v2_protobuf(), documents.V2_PROTOBUF_ANSWERED)
+            return self._document(context, self._publisher.v2(), answers.JSON)
+        found = self._publisher.v3(path.removeprefix("openapi/v3/")) if path.startswith("openapi/v3/") else None
+        if found is None:
+            raise not_found()
+        return self._document(context, found, answers.JSON)
+
+    @staticmethod
+    def _document(context: Context, document: documents.Document, media: str) -> web.Response:
+        tag = f'"{document.etag}"'
+        headers = {"ETag": tag, "Vary": "Accept-Encoding, Accept"}
+        if "hash" in context.query:
+            headers |= {"Cache-Control": "public, immutable", "Expires": _in_a_year()}
+        if context.request.headers.get("If-None-Match") == tag:
+            return web.Response(status=304, headers=headers)
+        return answers.raw(document.data, media=media, headers=headers)
+
+
+def _in_a_year() -> str:
+    return email.utils.formatdate(time.time() + 365 * 86400, usegmt=True)

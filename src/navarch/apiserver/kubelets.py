@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import aiohttp
 from aiohttp import web
@@ -104,8 +105,7 @@ class _Far(asyncio.Protocol):
         self.closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses
 
     def data_received(self, data: bytes) -> None:
         if self.near is None:
@@ -167,8 +167,8 @@ async def tunnel(request: web.BaseRequest, target: Target, path: str) -> web.Str
             )
     except (OSError, TimeoutError) as error:
         raise errors.internal(f"error dialing backend: {error}") from None
-    near = request.transport
-    assert near is not None and far.transport is not None
+    near = cast(asyncio.Transport, request.transport)
+    assert far.transport is not None
     drop = frozenset({"authorization", "host", "content-length"})
     lines = [f"{request.method} {path} HTTP/1.1", f"Host: {target.host}:{target.port}"]
     lines += [f"{k}: {v}" for k, v in forwarded(request.headers.items(), drop)]
@@ -178,7 +178,6 @@ async def tunnel(request: web.BaseRequest, target: Target, path: str) -> web.Str
     far.transport.write("\r\n".join([*lines, "", ""]).encode())
     protocol = _Near(far.transport, near.get_protocol())
     near.set_protocol(protocol)
-    assert isinstance(near, asyncio.Transport)
     if far.held:
         near.write(bytes(far.held))
     far.near = near

@@ -78,7 +78,7 @@ async def _serve(options: Options, store: Store, ready: Callable[[], None]) -> N
     endpoints = Endpoints(
         server,
         lambda: {"ping": True, "store": True, "caches": state.caches, "bootstrap": state.bootstrap},
-        OpenApiDocuments(),
+        OpenApiDocuments(server.catalog),
     )
     http = web.Server(Chain(server, endpoints).handle, handler_cancellation=True, keepalive_timeout=90, access_log=None)
     loop = asyncio.get_running_loop()
