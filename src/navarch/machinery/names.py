@@ -62,6 +62,8 @@ def dns_label(value: str) -> tuple[str, ...]:
     if len(value) > 63:
         found += (_longer(63),)
     if not _is_label(value):
+        if _is_subdomain(value):
+            return (*found, "must not contain dots")
         found += (regex_message(LABEL_MESSAGE, _LABEL, "my-name", "123-abc"),)
     return found
 

@@ -6,7 +6,6 @@ Upstream counterpart: pkg/apis/core/validation.
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import json
 
@@ -67,11 +66,6 @@ def secret(obj: core_v1.Secret) -> Found:
     _keys(found, "data", data)
     if sum(len(v) * 3 // 4 - v[-2:].count("=") for v in data.values()) > _MOST_DATA:
         found.append(field.too_long("data", _MOST_DATA))
-    for key, value in data.items():
-        try:
-            base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
-            found.append(field.invalid(f"data[{key}]", "", "illegal base64 data"))
     for key in _NEEDED.get(obj.type or "", ()):
         if key not in data:
             found.append(field.required(f"data[{key}]"))
@@ -88,12 +82,16 @@ def secret(obj: core_v1.Secret) -> Found:
 
 
 def _docker(found: Found, key: str, value: str) -> None:
+    text = base64.b64decode(value)
+    why = ""
     try:
-        held = json.loads(base64.b64decode(value))
-        if not isinstance(held, dict):
-            raise ValueError("json: cannot unmarshal into Go value of type map[string]interface {}")
-    except (ValueError, binascii.Error):
-        found.append(field.invalid(f"data[{key}]", "<secret contents redacted>", "unexpected end of JSON input"))
+        if not isinstance(json.loads(text), dict):
+            why = "json: cannot unmarshal into Go value of type map[string]interface {}"
+    except ValueError:
+        first = text.lstrip()[:1].decode("utf-8", "replace")
+        why = f"invalid character '{first}' looking for beginning of value" if first not in '{["' else "unexpected end of JSON input"
+    if why:
+        found.append(field.invalid(f"data[{key}]", "<secret contents redacted>", why))
 
 
 def secret_update(new: core_v1.Secret, old: core_v1.Secret) -> Found:
@@ -298,7 +296,7 @@ def volume(obj: core_v1.PersistentVolume) -> Found:
     _access(found, spec.accessModes)
     capacity = spec.capacity or {}
     if not capacity:
-        found.append(field.required("spec.capacity"))
+        found += [field.required("spec.capacity"), field.not_supported("spec.capacity", None, ("storage",))]
     elif "storage" not in capacity or len(capacity) > 1:
         found.append(field.not_supported("spec.capacity", capacity, ("storage",)))
     for name, value in capacity.items():
@@ -381,7 +379,8 @@ def _limits(found: Found, at: str, item: core_v1.LimitRangeItem) -> None:
                 continue
             if what:
                 detail = f"{_title(path)} value {small[name]} is greater than {what} {big[name]}"
-                found.append(field.invalid(path, str(small[name]), detail))
+                shown = big[name] if small is default else small[name]
+                found.append(field.invalid(path, str(shown), detail))
             else:
                 detail = f"min value {small[name]} is greater than {_title(path)} value {big[name]}"
                 found.append(field.invalid(path, str(big[name]), detail))
@@ -415,6 +414,8 @@ def resource_quota(obj: core_v1.ResourceQuota) -> Found:
         path = f"spec.hard[{name}]"
         checks.qualified(found, path, name)
         if "/" not in name and name not in _QUOTA_NAMES and not name.startswith(("requests.hugepages-", "hugepages-")):
+            if name not in ("storage", "hugepages"):
+                found.append(field.invalid(path, name, "must be a standard resource type or fully qualified"))
             found.append(field.invalid(path, name, "must be a standard resource for quota"))
         if quantity.parse(value).nano < 0:
             found.append(field.invalid(path, str(value), checks.NOT_NEGATIVE))

@@ -37,10 +37,6 @@ _RBAC = "rbac.authorization.k8s.io"
 def endpoint_slice(obj: discovery_v1.EndpointSlice) -> Found:
     found: Found = []
     checks.one_of(found, "addressType", obj.addressType, ("FQDN", "IPv4", "IPv6"))
-    if len(obj.endpoints or ()) > 1000:
-        found.append(field.too_many("endpoints", len(obj.endpoints or ()), 1000))
-    for i, endpoint in enumerate(obj.endpoints or ()):
-        _endpoint(found, f"endpoints[{i}]", endpoint, obj.addressType)
     seen: set[str | None] = set()
     for i, port in enumerate(obj.ports or ()):
         if port.name and (problems := names.dns_label(port.name)):
@@ -53,6 +49,10 @@ def endpoint_slice(obj: discovery_v1.EndpointSlice) -> Found:
             checks.port_number(found, f"ports[{i}].port", port.port)
         if port.appProtocol is not None:
             checks.qualified(found, f"ports[{i}].appProtocol", port.appProtocol)
+    if len(obj.endpoints or ()) > 1000:
+        found.append(field.too_many("endpoints", len(obj.endpoints or ()), 1000))
+    for i, endpoint in enumerate(obj.endpoints or ()):
+        _endpoint(found, f"endpoints[{i}]", endpoint, obj.addressType)
     return found
 
 
@@ -71,9 +71,8 @@ def _endpoint(found: Found, at: str, endpoint: discovery_v1.Endpoint, kind: str 
         checks.address(found, path, address)
         if len(found) == before:
             if kind in ("IPv4", "IPv6") and (":" in address) != (kind == "IPv6"):
-                found.append(field.invalid(path, address, f"must be an {kind} address"))
-            else:
-                service_rules.endpoint_address(found, path, address)
+                found.append(field.invalid(f"{at}.addresses", address, f"must be an {kind} address"))
+            service_rules.endpoint_address(found, path, address)
     if endpoint.nodeName is not None:
         checks.subdomain(found, f"{at}.nodeName", endpoint.nodeName)
     if endpoint.hostname is not None:
@@ -109,13 +108,13 @@ def network_policy(obj: networking_v1.NetworkPolicy) -> Found:
         found.append(field.invalid("spec.policyTypes", types, "may not specify more than two policyTypes"))
     else:
         for i, kind in enumerate(types):
-            checks.one_of(found, f"spec.policyTypes[{i}]", kind, ("Egress", "Ingress"))
+            checks.one_of(found, f"spec.policyTypes[{i}]", kind, ("Ingress", "Egress"))
     return found
 
 
 def _policy_ports(found: Found, path: str, ports: Sequence[networking_v1.NetworkPolicyPort] | None) -> None:
     for i, port in enumerate(ports or ()):
-        checks.one_of(found, f"{path}[{i}].protocol", port.protocol, _PROTOCOLS, required=False)
+        checks.one_of(found, f"{path}[{i}].protocol", port.protocol, ("TCP", "UDP", "SCTP"), required=False)
         if port.port is None:
             if port.endPort is not None:
                 found.append(field.required(f"{path}[{i}].port", "must be specified when `endPort` is specified"))
@@ -152,7 +151,7 @@ def ingress(obj: networking_v1.Ingress) -> Found:
     found: Found = []
     spec = obj.spec
     if spec is None or (not spec.rules and spec.defaultBackend is None):
-        return [field.invalid("spec", [], "either `defaultBackend` or `rules` must be specified")]
+        return [field.invalid("spec", None, "either `defaultBackend` or `rules` must be specified")]
     if spec.defaultBackend is not None:
         _backend(found, "spec.defaultBackend", spec.defaultBackend)
     for i, rule in enumerate(spec.rules or ()):
@@ -194,7 +193,8 @@ def _host(found: Found, path: str, host: str, *, tls: bool = False) -> None:
 def _ingress_path(found: Found, at: str, path: networking_v1.HTTPIngressPath) -> None:
     if path.pathType is None:
         found.append(field.required(f"{at}.pathType", "pathType must be specified"))
-    elif path.pathType in ("Exact", "Prefix"):
+        return
+    if path.pathType in ("Exact", "Prefix"):
         text = path.path or ""
         if not text.startswith("/"):
             found.append(field.invalid(f"{at}.path", text, "must be an absolute path"))
@@ -285,8 +285,8 @@ def autoscaler(obj: autoscaling_v2.HorizontalPodAutoscaler) -> Found:
     if least is not None and least < 1:
         found.append(field.invalid("spec.minReplicas", least, "must be greater than or equal to 1"))
     if most < 1:
-        found.append(field.invalid("spec.maxReplicas", most, "must be greater than 0"))
-    if least is not None and most < least:
+        found.append(field.required("spec.maxReplicas", "must be set and greater than 0"))
+    elif least is not None and most < least:
         found.append(field.invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`"))
     target = spec.scaleTargetRef or autoscaling_v2.CrossVersionObjectReference()
     for part in ("kind", "name"):
@@ -592,11 +592,6 @@ def _hook(found: Found, at: str, hook: AnyHook) -> None:
         if len(name.split(".")) < 3:
             why = "should be a domain with at least three segments separated by dots"
             found.append(field.invalid(f"{at}.name", name, why))
-    versions = hook.admissionReviewVersions or []
-    if not versions:
-        found.append(field.required(f"{at}.admissionReviewVersions", "must specify one of v1, v1beta1"))
-    elif not {"v1", "v1beta1"} & set(versions):
-        found.append(field.invalid(f"{at}.admissionReviewVersions", versions, "must include at least one of v1, v1beta1"))
     for i, rule in enumerate(hook.rules or ()):
         _rule(found, f"{at}.rules[{i}]", rule)
     checks.one_of(found, f"{at}.failurePolicy", hook.failurePolicy, ("Fail", "Ignore"), required=False)
@@ -625,6 +620,11 @@ def _hook(found: Found, at: str, hook: AnyHook) -> None:
         if not 1 <= (service.port or 0) <= 65535:
             why = "port is not valid: must be between 1 and 65535, inclusive"
             found.append(field.invalid(f"{at}.clientConfig.service.port", service.port, why))
+    versions = hook.admissionReviewVersions or []
+    if not versions:
+        found.append(field.required(f"{at}.admissionReviewVersions", "must specify one of v1, v1beta1"))
+    elif not {"v1", "v1beta1"} & set(versions):
+        found.append(field.invalid(f"{at}.admissionReviewVersions", versions, "must include at least one of v1, v1beta1"))
 
 
 def _rule(found: Found, at: str, rule: admission_v1.RuleWithOperations) -> None:

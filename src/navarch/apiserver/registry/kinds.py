@@ -32,9 +32,24 @@ _RBAC = "rbac.authorization.k8s.io"
 # ---- core ----
 
 
+def _base64(data: dict[str, str] | None) -> None:
+    """Bytes are base64 in JSON: what is none cannot be read."""
+    for value in (data or {}).values():
+        try:
+            base64.b64decode(value, validate=True)
+        except ValueError:
+            at = next((i for i, c in enumerate(value) if not (c.isascii() and (c.isalnum() or c in "+/="))), len(value) - len(value) % 4)
+            raise ValueError(f"illegal base64 data at input byte {at}") from None
+
+
+def config_map(obj: core_v1.ConfigMap) -> None:
+    _base64(obj.binaryData)
+
+
 def secret(obj: core_v1.Secret) -> None:
     """`stringData` goes into `data`."""
     obj.type = obj.type or "Opaque"
+    _base64(obj.data)
     if obj.stringData:
         encoded = {k: base64.b64encode(v.encode()).decode() for k, v in obj.stringData.items()}
         obj.data = {**(obj.data or {}), **encoded}

@@ -62,7 +62,7 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
         prepare_update=services.prepare_update,
         prepare_status=services.status_update,
         begin=services.begin,
-        name=names.dns_label_1035,
+        name=names.dns_label,
     ),
     ("", "secrets"): Strategy(validate=core_rules.secret, validate_update=core_rules.secret_update, default=kinds.secret),
     ("", "namespaces"): Strategy(
@@ -200,7 +200,7 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("apiregistration.k8s.io", "apiservices"): Strategy(default=kinds.api_service, prepare_create=kinds.api_service_create),
     (_FLOW, "flowschemas"): Strategy(default=kinds.flow_schema),
     (_FLOW, "prioritylevelconfigurations"): Strategy(default=kinds.priority_level),
-    ("", "configmaps"): Strategy(validate=core_rules.config_map, validate_update=core_rules.config_map_update),
+    ("", "configmaps"): Strategy(default=kinds.config_map, validate=core_rules.config_map, validate_update=core_rules.config_map_update),
     (_RBAC, "roles"): Strategy(validate=group_rules.role, validate_update=again(group_rules.role)),
     (_RBAC, "clusterroles"): Strategy(validate=group_rules.role, validate_update=again(group_rules.role)),
     ("coordination.k8s.io", "leases"): Strategy(validate=group_rules.lease, validate_update=again(group_rules.lease)),

@@ -22,8 +22,8 @@ _EMPTY = "empty selector is invalid for {}"
 _MISMATCH = "`selector` does not match template `labels`"
 
 
-def _template_labels(template: core_v1.PodTemplateSpec | None) -> dict[str, str]:
-    return (template.metadata.labels if template is not None and template.metadata else None) or {}
+def _template_labels(template: core_v1.PodTemplateSpec | None) -> dict[str, str] | None:
+    return (template.metadata.labels if template is not None and template.metadata else None) or None
 
 
 def _selected(
@@ -87,7 +87,7 @@ def replication_controller(obj: core_v1.ReplicationController) -> Found:
     if spec.template is None:
         found.append(field.required("spec.template"))
         return found
-    if spec.selector and not spec.selector.items() <= _template_labels(spec.template).items():
+    if spec.selector and not spec.selector.items() <= (_template_labels(spec.template) or {}).items():
         found.append(field.invalid("spec.template.metadata.labels", _template_labels(spec.template), _MISMATCH))
     _always(found, spec.template, "ReplicationController")
     return found
@@ -354,7 +354,7 @@ def _generated(found: Found, obj: batch_v1.Job, spec: batch_v1.JobSpec) -> None:
     assert obj.metadata is not None
     if spec.manualSelector or obj.metadata.uid is None:
         return
-    labels = _template_labels(spec.template)
+    labels = _template_labels(spec.template) or {}
     wanted = {
         "controller-uid": obj.metadata.uid,
         "job-name": obj.metadata.name or "",
@@ -367,6 +367,11 @@ def _generated(found: Found, obj: batch_v1.Job, spec: batch_v1.JobSpec) -> None:
                 found.append(field.required(f"spec.template.metadata.labels[{key}]", f"must be '{wanted[key]}'"))
             else:
                 found.append(field.invalid("spec.template.metadata.labels", labels, f"must be '{wanted[key]}'"))
+    selector = spec.selector
+    mine = selectors.from_set({"batch.kubernetes.io/controller-uid": obj.metadata.uid})
+    old = selectors.from_set({"controller-uid": obj.metadata.uid})
+    if selector is not None and selectors.from_object(selector) not in (mine, old):
+        found.append(field.invalid("spec.selector", codec.to_tree(selector), "`selector` not auto-generated"))
 
 
 def job_update(new: batch_v1.Job, old: batch_v1.Job) -> Found:
