@@ -25,6 +25,8 @@ from navarch.network.cni.core import conflist, pods
 _log = logging.getLogger(__name__)
 
 PLUGIN_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin")
+CHECK_SECONDS = 30.0
+"""How often the kernel is asked whether our table is still there: others may flush everything."""
 PLUGINS = ("bridge", "host-local", "loopback")
 
 
@@ -117,6 +119,15 @@ class Agent:
         if after:
             self._allow_loopback()
 
+    async def intact(self) -> bool:
+        """Whether our tables are still in the kernel."""
+        try:
+            for network in self._networks:
+                await self._door.run(f"list chain {network.family} {pods.TABLE} input")
+        except nft.Failed:
+            return False
+        return True
+
     def _allow_loopback(self) -> None:
         """Lets 127.0.0.1:PORT lead to a pod. The setting is the bridge's and goes with it, so it is not recorded."""
         path = pathlib.Path(f"/proc/sys/net/ipv4/conf/{self._options.bridge}/route_localnet")
@@ -167,6 +178,7 @@ async def _follow(
     ready: Callable[[], None],
 ) -> None:
     current: tuple[str, ...] = ()
+    said = False
     failures = backoff.Backoff(backoff.RECONNECT)
     while True:
         wake.clear()
@@ -175,10 +187,11 @@ async def _follow(
             if ranges and ranges != current:
                 await agent.setup(ranges)
                 marked.update(f"{p.metadata.namespace}/{p.metadata.name}" for p in here.list() if p.metadata)
-                current, first = ranges, not current
+                current = ranges
                 _log.info("pods of %s get addresses from %s", name, ", ".join(ranges))
-                if first:
+                if not said:
                     ready()
+                    said = True
             if current and marked:
                 await agent.follow({key: here.by_key(key) for key in marked})
                 marked.clear()
@@ -188,7 +201,12 @@ async def _follow(
             current = ()
             await asyncio.sleep(failures.next())
             continue
-        await wake.wait()
+        try:
+            await asyncio.wait_for(wake.wait(), CHECK_SECONDS)
+        except TimeoutError:
+            if current and not await agent.intact():
+                _log.warning("somebody removed our table, writing it again")
+                current = ()
 
 
 def cleanup(options: Options) -> None:

@@ -18,9 +18,7 @@ _log = logging.getLogger(__name__)
 async def _conntrack(*arguments: str) -> str | None:
     """The program's output; None when it is missing. Finding nothing is no error."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            "conntrack", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
+        process = await asyncio.create_subprocess_exec("conntrack", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL)
     except FileNotFoundError:
         return None
     output, _ = await process.communicate()

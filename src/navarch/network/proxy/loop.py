@@ -26,7 +26,7 @@ from navarch.client import informer, kubeconfig, rest
 from navarch.lib import backoff, tasks
 from navarch.network import links, nft, sysctls
 from navarch.network.proxy import conntrack, health
-from navarch.network.proxy.core import compiling, services, table
+from navarch.network.proxy.core import base, compiling, services, table
 from navarch.network.proxy.core.facts import Facts, Family, family_of
 from navarch.network.proxy.metrics import Metrics
 
@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 DELETION_TAINT = "ToBeDeletedByClusterAutoscaler"
-FULL_SYNC_SECONDS = 3600.0
+CHECK_SECONDS = 30.0
+"""How often the kernel is asked whether our table is still there: others may flush everything."""
 SWEEP_SECONDS = 1.0
 RETRY = backoff.Policy(first=0.2, most=30.0)
 
@@ -65,23 +66,27 @@ class Kernel:
         self._door = door
         self.table = table.Table(facts)
         self._whole = True
-        self._written = 0.0
-        self._swept = 0.0
 
     def forget(self) -> None:
         """The next sync writes everything."""
         self._whole = True
 
-    async def sync(self, now: float) -> str:
-        """Performs what is due and says what it was: "full", "partial" or "". Raises nft.Failed."""
-        whole = self._whole or now - self._written > FULL_SYNC_SECONDS
+    async def sync(self) -> str:
+        """Performs what is due and says what it was: "full", "partial" or "". Raises nft.Failed; then all is due again."""
+        whole = self._whole
         transaction = self.table.whole() if whole else self.table.take()
         self._whole = True
         await self._door.run(transaction)
         self._whole = False
-        if whole:
-            self._written = now
         return "full" if whole else "partial" if transaction else ""
+
+    async def check(self) -> None:
+        """Sees whether the table is still there; if not, everything is written again."""
+        try:
+            await self._door.run(f"list chain {self.table.facts.family.nft} {base.TABLE} services")
+        except nft.Failed:
+            _log.warning("somebody removed our %s table, writing it again", self.table.facts.family.value)
+            self._whole = True
 
     async def sweep(self) -> None:
         """Deletes chains emptied a while ago. Raises nft.Failed."""
@@ -153,10 +158,12 @@ class Proxy:
         """Until there is something to do, and at least a breath."""
         stale = any(k.table.stale for k in self._kernels.values())
         try:
-            await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS if stale else FULL_SYNC_SECONDS)
+            await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS if stale else CHECK_SECONDS)
         except TimeoutError:
             if stale:
                 await self._sweep()
+            else:
+                await asyncio.gather(*(kernel.check() for kernel in self._kernels.values()))
         await asyncio.sleep(self._options.min_sync_period)
 
     async def _sweep(self) -> None:
@@ -177,7 +184,7 @@ class Proxy:
             self._compile(key)
         for family, kernel in self._kernels.items():
             try:
-                kind = await kernel.sync(time.monotonic())
+                kind = await kernel.sync()
             except nft.Failed:
                 self.metrics.failures.labels(family.value).inc()
                 raise

@@ -47,11 +47,7 @@ class Cache:
             code, records = wire.records(message)
         except wire.Malformed:
             return
-        if (
-            message[2] & 2
-            or code not in (Code.NOERROR, Code.NXDOMAIN)
-            or message[12 : 12 + len(query.question)].lower() != query.question.lower()
-        ):
+        if message[2] & 2 or code not in (Code.NOERROR, Code.NXDOMAIN) or message[12 : 12 + len(query.question)].lower() != query.question.lower():
             return
         ttls = tuple((r.ttl_at, r.ttl) for r in records if r.type != wire.OPT)
         seconds = min([MOST_SECONDS, *(ttl for _, ttl in ttls)]) if ttls else 5
