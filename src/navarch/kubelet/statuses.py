@@ -16,7 +16,7 @@ from typing import Any
 from navarch.api.core import v1
 from navarch.client.rest import Client, Unreachable
 from navarch.kubelet import static_pods
-from navarch.kubelet.core.status import OWN_CONDITIONS
+from navarch.kubelet.core.status import OWN_CONDITIONS, RESIZING
 from navarch.lib import backoff, tasks
 from navarch.machinery import codec, errors
 
@@ -150,6 +150,10 @@ def patch(before: v1.PodStatus | None, status: v1.PodStatus) -> dict[str, Any]:
         if key not in tree and key != "conditions":
             tree[key] = None
     tree["conditions"] = [c for c in tree.get("conditions", ()) if c["type"] in (*OWN_CONDITIONS, "DisruptionTarget")]
+    kept = {c["type"] for c in tree["conditions"]}
+    for condition in held.get("conditions", ()):
+        if condition["type"] == RESIZING and RESIZING not in kept:
+            tree["conditions"].append({"type": RESIZING, "$patch": "delete"})
     for key in ("podIPs", "hostIPs"):
         if tree.get(key) == held.get(key):
             tree.pop(key, None)

@@ -14,7 +14,8 @@ from navarch.kubelet.core import containers, resources
 from navarch.kubelet.core.model import ContainerView, Life, Probes, Running, State
 from navarch.machinery import timestamps
 
-OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+RESIZING = "PodResizeInProgress"
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", RESIZING)
 FINAL = ("Succeeded", "Failed")
 
 
@@ -297,6 +298,8 @@ def _conditions(
         ("ContainersReady", *ready),
         ("PodScheduled", True, "", ""),
     ]
+    if any(key.startswith("resize:") for key in state.busy):
+        fresh.append((RESIZING, True, "", ""))
     held = {c.type: c for c in (*((pod.status.conditions if pod.status else None) or ()), *(_previous(state)))}
     generation = pod.metadata.generation if pod.metadata else None
     for kind, status, reason, message in fresh:
