@@ -61,6 +61,15 @@ async def kubelet(handler: Callable[[web.Request], Awaitable[web.StreamResponse]
         await server.close()
 
 
+@contextlib.asynccontextmanager
+async def dialled(handler: Callable[[web.Request], Awaitable[web.StreamResponse]], protocol: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A WebSocket to a kubelet that answers with `handler`."""
+    async with kubelet(handler) as server, aiohttp.ClientSession() as client:
+        socket = await client.ws_connect(server.make_url("/exec"), protocols=(protocol,))
+        yield socket
+        await socket.close()
+
+
 async def echo(streams: dict[str, session.Stream], peer: session.Session) -> None:
     """A command that copies its input, says something on its error output, and fails with 7."""
     while data := await streams["stdin"].read():
@@ -75,21 +84,20 @@ async def echo(streams: dict[str, session.Stream], peer: session.Session) -> Non
 
 @pytest.mark.parametrize("protocol", [channels.V5, channels.V4, "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"])
 async def test_a_command_over_websocket(protocol: str) -> None:
-    async with runtime(4, echo) as url, kubelet(lambda request: remote.command(request, url, ALL)) as server, aiohttp.ClientSession() as client:
-        async with client.ws_connect(server.make_url("/exec"), protocols=(protocol,)) as socket:
-            assert socket.protocol == protocol
-            await _send(socket, protocol, channels.STDIN, b"x" * 100_000)
-            if protocol == channels.V5:
-                await socket.send_bytes(bytes([channels.CLOSE, channels.STDIN]))
-                got = await _gather(socket, protocol)
-                assert got[channels.STDOUT] == b"x" * 100_000
-                assert got[channels.STDERR] == b"done"
-                assert json.loads(got[channels.ERROR])["reason"] == "NonZeroExitCode"
-                assert socket.close_code == 1000
-            else:
-                # The older protocols cannot say that the input has ended.
-                decoded = await _one(socket, protocol)
-                assert decoded[0] == channels.STDOUT
+    async with runtime(4, echo) as url, dialled(lambda request: remote.command(request, url, ALL), protocol) as socket:
+        assert socket.protocol == protocol
+        await _send(socket, protocol, channels.STDIN, b"x" * 100_000)
+        if protocol == channels.V5:
+            await socket.send_bytes(bytes([channels.CLOSE, channels.STDIN]))
+            got = await _gather(socket, protocol)
+            assert got[channels.STDOUT] == b"x" * 100_000
+            assert got[channels.STDERR] == b"done"
+            assert json.loads(got[channels.ERROR])["reason"] == "NonZeroExitCode"
+            assert socket.close_code == 1000
+        else:
+            # The older protocols cannot say that the input has ended.
+            decoded = await _one(socket, protocol)
+            assert decoded[0] == channels.STDOUT
 
 
 async def _send(socket: aiohttp.ClientWebSocketResponse, protocol: str, channel: int, data: bytes) -> None:
@@ -122,9 +130,8 @@ async def test_plain_channels_tell_failures_as_text() -> None:
         for name in ("error", "stdout", "stderr"):
             await streams[name].close()
 
-    async with runtime(4, fails) as url, kubelet(lambda request: remote.command(request, url, ALL)) as server, aiohttp.ClientSession() as client:
-        async with client.ws_connect(server.make_url("/exec"), protocols=("channel.k8s.io",)) as socket:
-            got = await _gather(socket, "channel.k8s.io")
+    async with runtime(4, fails) as url, dialled(lambda request: remote.command(request, url, ALL), "channel.k8s.io") as socket:
+        got = await _gather(socket, "channel.k8s.io")
     assert got[channels.ERROR] == b"it broke"
 
 
@@ -148,16 +155,17 @@ async def test_port_forwarding_is_unwrapped_from_its_tunnel() -> None:
         await streams["data"].write(data.upper())
         await streams["data"].close()
 
-    async with runtime(2, answers, "portforward.k8s.io") as url:
-        async with kubelet(lambda request: remote.port_forward(request, url, [])) as server, aiohttp.ClientSession() as client:
-            async with client.ws_connect(server.make_url("/exec"), protocols=(remote.PORT_FORWARD_TUNNEL,)) as socket:
-                codec = spdy.Codec(client=True)
-                frames = [codec.open({"streamtype": name, "port": "80", "requestid": "0"}) for name in ("error", "data")]
-                await socket.send_bytes(b"".join(frame for _, frame in frames) + codec.data(frames[1][0], b"ping"))
-                found: list[spdy.DataReceived] = []
-                while not found:
-                    message = await asyncio.wait_for(socket.receive(), 5)
-                    found = [e for e in codec.receive(message.data) if isinstance(e, spdy.DataReceived) and e.data]
+    async with (
+        runtime(2, answers, "portforward.k8s.io") as url,
+        dialled(lambda request: remote.port_forward(request, url, []), remote.PORT_FORWARD_TUNNEL) as socket,
+    ):
+        codec = spdy.Codec(client=True)
+        frames = [codec.open({"streamtype": name, "port": "80", "requestid": "0"}) for name in ("error", "data")]
+        await socket.send_bytes(b"".join(frame for _, frame in frames) + codec.data(frames[1][0], b"ping"))
+        found: list[spdy.DataReceived] = []
+        while not found:
+            message = await asyncio.wait_for(socket.receive(), 5)
+            found = [e for e in codec.receive(message.data) if isinstance(e, spdy.DataReceived) and e.data]
     assert found[0].data == b"PING"
 
 
@@ -167,13 +175,14 @@ async def test_port_forwarding_by_channels() -> None:
         await streams["data"].write(data.upper())
         await streams["data"].close()
 
-    async with runtime(2, answers, "portforward.k8s.io") as url:
-        async with kubelet(lambda request: remote.port_forward(request, url, [8080])) as server, aiohttp.ClientSession() as client:
-            async with client.ws_connect(server.make_url("/exec"), protocols=("v4.channel.k8s.io",)) as socket:
-                assert await _one(socket, "v4.channel.k8s.io") == (0, (8080).to_bytes(2, "little"))
-                assert await _one(socket, "v4.channel.k8s.io") == (1, (8080).to_bytes(2, "little"))
-                await socket.send_bytes(b"\0ping")
-                assert await _one(socket, "v4.channel.k8s.io") == (0, b"PING")
+    async with (
+        runtime(2, answers, "portforward.k8s.io") as url,
+        dialled(lambda request: remote.port_forward(request, url, [8080]), "v4.channel.k8s.io") as socket,
+    ):
+        assert await _one(socket, "v4.channel.k8s.io") == (0, (8080).to_bytes(2, "little"))
+        assert await _one(socket, "v4.channel.k8s.io") == (1, (8080).to_bytes(2, "little"))
+        await socket.send_bytes(b"\0ping")
+        assert await _one(socket, "v4.channel.k8s.io") == (0, b"PING")
 
 
 async def test_a_runtime_that_refuses_is_told() -> None:
