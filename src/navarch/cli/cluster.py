@@ -134,7 +134,7 @@ def _components(running: dict[str, Any], memory: Any) -> bool:
     rows = [("COMPONENT", "STATE", "PID", "RESTARTS", "AGE", "MEMORY")]
     total = 0
     above = {"ready": True, "restarts": 0, "started": running["started"]}
-    first = {"guard": {**above, "pid": running["guard"]}, "supervisor": {**above, "pid": running["pid"]}}
+    first = {name: {**above, "last_exit": "", "pid": running[key]} for name, key in (("guard", "guard"), ("supervisor", "pid"))}
     for name, values in {**first, **running["components"]}.items():
         size = memory(values["pid"]) if values["pid"] and os.geteuid() == 0 else 0
         total += size

@@ -24,9 +24,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Process:
+    """`in_order`: each part starts when the one before is ready; otherwise all start at once."""
+
     name: str
     parts: tuple[Part, ...]
     after: tuple[str, ...] = ()
+    in_order: bool = False
 
 
 def _apiserver(settings: Settings) -> Flags:
@@ -124,10 +127,9 @@ def _dns(settings: Settings) -> Flags:
 APISERVER = Process("apiserver", (Part("navarch.apiserver.loop", _apiserver),))
 PROCESSES = (
     APISERVER,
-    Process("runtime", (Part("navarch.run.runtime", _runtime),)),
+    Process("kubelet", (Part("navarch.run.runtime", _runtime), Part("navarch.kubelet.loop", _kubelet)), in_order=True),
     Process("controller-manager", (Part("navarch.controllers.loop", _controllers),), after=("apiserver",)),
     Process("scheduler", (Part("navarch.scheduler.loop", _scheduler),), after=("apiserver",)),
-    Process("kubelet", (Part("navarch.kubelet.loop", _kubelet),), after=("apiserver", "runtime")),
     Process(
         "proxy",
         (Part("navarch.network.proxy.loop", _proxy), Part("navarch.network.cni.loop", _pod_network)),

@@ -1,4 +1,4 @@
-"""The guard: a small process that starts the supervisor, and starts it again when it is killed.
+"""The guard: a process that starts the supervisor again when it is killed.
 
 The supervisor watches the guard the same way, so that killing either brings it back within a second; killing both at once ends the
 cluster's processes until the next `navarch up` (containers run on). A supervisor that stops in good order removes its pid file first:
@@ -25,8 +25,11 @@ _AGAIN = backoff.Policy(first=0.05, most=5.0)
 _STEADY_SECONDS = 10.0
 
 
-def guard(settings: Settings, become_supervisor: Callable[[], None], pid: int = 0) -> None:
-    """Guards the supervisor `pid`, or starts one (in a fork that calls `become_supervisor`). Returns after its orderly end."""
+def guard(settings: Settings, become_supervisor: Callable[[], None], pid: int) -> None:
+    """Guards the supervisor `pid` and those it starts after it (in a fork that calls `become_supervisor`).
+
+    Returns after the orderly end of one.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_NAME, b"nv-guard", 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings.guard_file.write_text(str(os.getpid()))

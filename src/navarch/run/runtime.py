@@ -1,4 +1,4 @@
-"""The container runtime as a process of the cluster: containerd kept running, images made and imported.
+"""The container runtime as part of a node: containerd kept running, images made and imported.
 
 The runtime is ready when containerd answers and has the pause image, without which no pod starts. It outlives this process:
 killing us takes down neither containerd nor containers.

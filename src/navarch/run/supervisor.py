@@ -27,10 +27,10 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from navarch.lib import backoff, log
-from navarch.run import guarding, plain
+from navarch.run import guarding, plain, status
 from navarch.run.components import PROCESSES, Part, Process
 from navarch.run.settings import Settings
 
@@ -87,7 +87,7 @@ class Supervisor:
         self._settings.run_dir.mkdir(parents=True, exist_ok=True)
         self._settings.pid_file.write_text(str(os.getpid()))
         gc.disable()
-        if self._guarded:
+        if self._guarded and status.guard_pid(self._settings) == os.getppid():
             self._watch_guard(os.getppid())
         while not self._stopping:
             self._start_due()
@@ -154,6 +154,8 @@ class Supervisor:
         timeout = min([*dues, ROTATE_SECONDS])
         if not self._selector.select(0) and self._import_ahead():
             return
+        if self._guarded and not self._guard:
+            self._start_guard()
         for key, _ in self._selector.select(max(0.0, timeout)):
             action, child = key.data
             action(child)
@@ -216,7 +218,12 @@ class Supervisor:
         os.close(descriptor)
         guarding.reap(self._guard)
         _log.warning("the guard has ended, starting another")
+        self._guard = 0
+
+    def _start_guard(self) -> None:
+        """Forks the guard when everything is imported: it shares our pages, and the next supervisor needs no imports."""
         me = os.getpid()
+        gc.freeze()
         pid = os.fork()
         if pid == 0:
             os.setsid()
@@ -231,7 +238,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         """Everything but the API server first, so that they can still say goodbye; then the API server."""
-        rest = [c for c in self._children.values() if c.process.after or c.process.name == "runtime"]
+        rest = [c for c in self._children.values() if c.process.name != "apiserver"]
         self._stop(rest)
         self._stop([c for c in self._children.values() if c not in rest])
 
@@ -263,11 +270,11 @@ class Supervisor:
             }
             for name, c in self._children.items()
         }
-        status = {"pid": os.getpid(), "guard": self._guard, "started": self._began, "components": components}
+        told = {"pid": os.getpid(), "guard": self._guard, "started": self._began, "components": components}
         path = self._settings.status_file
         temporary = path.with_suffix(".tmp")
         try:
-            temporary.write_text(json.dumps(status))
+            temporary.write_text(json.dumps(told))
             temporary.replace(path)
         except OSError as error:
             _log.error("the status file cannot be written: %s", error)
@@ -317,7 +324,7 @@ def _become(process: Process, settings: Settings, pipe: int) -> None:
         redirect(settings.logs / f"{process.name}.log")
         log.setup(process.name)
         gc.enable()
-        execute(process.parts, settings, lambda: os.write(pipe, b"ready\n"))
+        execute(process, settings, lambda: os.write(pipe, b"ready\n"))
         code = 0
     except BaseException as error:
         if plain.is_plain(error):
@@ -350,34 +357,40 @@ def options_of(part: Part, settings: Settings) -> object:
     return kind(**flags)
 
 
-def execute(parts: Sequence[Part], settings: Settings, ready: Callable[[], object]) -> None:
-    """Runs the parts until one ends or SIGTERM comes; `ready` is called when all are ready."""
-    options = [options_of(part, settings) for part in parts]
-    runs = [importlib.import_module(part.module).run for part in parts]
-    run_all([(part.module, run, each) for part, run, each in zip(parts, runs, options, strict=True)], ready)
+def execute(process: Process, settings: Settings, ready: Callable[[], object]) -> None:
+    """Runs a process's parts until one ends or SIGTERM comes; `ready` is called when all are ready."""
+    parts = [(part.module, importlib.import_module(part.module).run, options_of(part, settings)) for part in process.parts]
+    run_all(parts, ready, in_order=process.in_order)
 
 
-def run_all(parts: Sequence[tuple[str, Callable[..., object], object]], ready: Callable[[], object]) -> None:
+def run_all(parts: Sequence[tuple[str, Callable[..., Any], object]], ready: Callable[[], object], *, in_order: bool = False) -> None:
     """Runs component loops (name, `run`, options) in one event loop."""
     import uvloop
 
     from navarch.lib import tasks
-
-    waiting = {name for name, _, _ in parts}
-
-    def one_ready(name: str) -> None:
-        waiting.discard(name)
-        if not waiting:
-            ready()
 
     async def main() -> None:
         me = asyncio.current_task()
         assert me is not None
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, me.cancel)
+        coming, waiting = list(parts), {name for name, _, _ in parts}
         async with tasks.Group() as group:
-            for name, run, options in parts:
-                group.start(name, run(options, lambda name=name: one_ready(name)))  # type: ignore[arg-type]
+
+            def start() -> None:
+                name, run, options = coming.pop(0)
+                group.start(name, run(options, lambda: one_ready(name)))
+
+            def one_ready(name: str) -> None:
+                waiting.discard(name)
+                if not waiting:
+                    ready()
+                elif in_order and coming:
+                    start()
+
+            start()
+            while coming and not in_order:
+                start()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
@@ -395,7 +408,7 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def daemon(settings: Settings) -> None:
-    """Starts a supervisor and its guard, which outlive the caller: returns at once in the caller, and never in them."""
+    """Starts a supervisor that outlives the caller: returns at once in the caller, and never in the supervisor."""
     pid = os.fork()
     if pid:
         os.waitpid(pid, 0)
@@ -409,7 +422,7 @@ def daemon(settings: Settings) -> None:
     redirect(settings.logs / "supervisor.log")
     log.setup("supervisor")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    _leave(lambda: guarding.guard(settings, lambda: _supervise(settings)))
+    _supervise(settings)
 
 
 def _supervise(settings: Settings, processes: Sequence[Process] = PROCESSES) -> None:

@@ -55,7 +55,7 @@ def _until(what: Callable[[], Any], seconds: float = 5.0) -> Any:
 
 MAIN = """
 import pathlib, sys
-from navarch.run import guarding, supervisor
+from navarch.run import supervisor
 from navarch.run.components import Part, Process
 from navarch.run.settings import Settings
 
@@ -72,7 +72,7 @@ processes = [
 ]
 if sys.argv[2] == "guarded":
     settings.run_dir.mkdir(parents=True)
-    guarding.guard(settings, lambda: supervisor._supervise(settings, processes))
+    supervisor._supervise(settings, processes)
 else:
     supervisor.Supervisor(settings, processes).run()
 """
@@ -183,18 +183,20 @@ def test_logs_are_rotated(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
 def test_guard_and_supervisor_bring_each_other_back(start: Callable[..., Running]) -> None:
     running = start("guarded")
     running.ready("second")
-    first = status.supervisor_pid(running.settings)
-    assert first != running.pid == status.guard_pid(running.settings)
+    settings, first = running.settings, running.pid
+    assert status.supervisor_pid(settings) == first
+    guard = _until(lambda: status.guard_pid(settings))
     os.kill(first, signal.SIGKILL)
-    second = _until(lambda: (pid := status.supervisor_pid(running.settings)) != first and pid)
-    running.ready("second")
-    os.kill(running.pid, signal.SIGKILL)
     running.process.wait()
-    guard = _until(lambda: (pid := status.guard_pid(running.settings)) != running.pid and pid)
-    assert status.supervisor_pid(running.settings) == second, "the supervisor runs on"
+    second = _until(lambda: status.supervisor_pid(settings))
+    assert second != first
+    running.ready("second")
+    os.kill(guard, signal.SIGKILL)
+    again = _until(lambda: (pid := status.guard_pid(settings)) != guard and pid)
+    assert status.supervisor_pid(settings) == second, "the supervisor runs on"
     os.kill(second, signal.SIGKILL)
-    third = _until(lambda: (pid := status.supervisor_pid(running.settings)) != second and pid)
+    third = _until(lambda: (pid := status.supervisor_pid(settings)) != second and pid)
     running.ready("second")
     os.kill(third, signal.SIGTERM)
-    _until(lambda: not status.alive(guard) and not status.alive(third))
-    assert not running.settings.guard_file.exists() and not running.settings.pid_file.exists()
+    _until(lambda: not status.alive(again) and not status.alive(third))
+    assert not settings.guard_file.exists() and not settings.pid_file.exists()

@@ -170,7 +170,7 @@ def test_the_network_leads_everywhere(cluster: Cluster) -> None:
     assert cluster.settings.kubernetes_ip in resolved
 
 
-@pytest.mark.parametrize("name", ["apiserver", "runtime", "controller-manager", "scheduler", "kubelet", "proxy", "dns"])
+@pytest.mark.parametrize("name", ["apiserver", "controller-manager", "scheduler", "kubelet", "proxy", "dns"])
 def test_a_killed_component_is_back_and_no_pod_notices(cluster: Cluster, name: str) -> None:
     until(cluster.all_ready, 10)
     before, address = cluster.restarts(), cluster.address()
