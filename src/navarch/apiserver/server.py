@@ -10,6 +10,7 @@ from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 
 if TYPE_CHECKING:
+    from navarch.apiserver.admission.quota import Promise
     from navarch.apiserver.authn import Authenticator
     from navarch.apiserver.authn.tokens import TokenIssuer
     from navarch.apiserver.authz import Authorizer
@@ -31,6 +32,9 @@ class Server:
     options: Options
     metrics: Metrics
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    promises: dict[str, Promise] = field(default_factory=dict)
+    """What creations under way have taken from quotas."""
+
     allocations: Allocations | None = None
     """What Services hold; made by the first that needs it."""
 

@@ -10,6 +10,7 @@ from navarch.apiserver.admission import (
     namespaces,
     nodes,
     pods,
+    quota,
     serviceaccounts,
     storage,
 )
@@ -35,4 +36,5 @@ VALIDATING: tuple[Plugin, ...] = (
     certificates.signing,
     certificates.subject,
     escalation.check,
+    quota.check,
 )
