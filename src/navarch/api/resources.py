@@ -168,10 +168,7 @@ def table() -> Mapping[tuple[str, str, str], Resource]:
         kind_group, kind_version = fact["kindGroup"], fact["kindVersion"]
         entry = Subresource(rest[0], fact["kind"], kind_group, kind_version, _verbs(fact["actions"]))
         subresources.setdefault(key, {})[rest[0]] = entry
-    return {
-        key: Resource(*key, fact["kind"], fact["namespaced"], _verbs(fact["actions"]), subresources.get(key, {}))
-        for key, fact in heads.items()
-    }
+    return {key: Resource(*key, fact["kind"], fact["namespaced"], _verbs(fact["actions"]), subresources.get(key, {})) for key, fact in heads.items()}
 
 
 @functools.cache

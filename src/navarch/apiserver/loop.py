@@ -89,7 +89,8 @@ async def _serve(options: Options, store: Store, ready: Callable[[], None]) -> N
         ready()
         await asyncio.Event().wait()
     finally:
-        server.stopping.set()
+        for watcher in server.watchers:
+            watcher.set()
         listener.close()
         await http.shutdown(timeout=2.0)
         await server.kubelets.close()

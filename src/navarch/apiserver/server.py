@@ -31,7 +31,8 @@ class Server:
     kubelets: Kubelets
     options: Options
     metrics: Metrics
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    watchers: set[asyncio.Event] = field(default_factory=set)
+    """Set to end a watch: all of them when the server stops."""
     promises: dict[str, Promise] = field(default_factory=dict)
     """What creations under way have taken from quotas."""
 

@@ -7,6 +7,7 @@ feeds it what the API server and the runtime say. Upstream's counterpart is kube
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pathlib
 import shutil
@@ -196,6 +197,9 @@ class Kubelet:
         group.start("pods", self.pods.run())
         await self.pods.synced.wait()
         await self.nodes.synced.wait()
+        with contextlib.suppress(TimeoutError):
+            # Without Services no container can be configured; a pod would only fail once and try again.
+            await asyncio.wait_for(self.services.synced.wait(), 5.0)
         self._adopt()
         self.pods.subscribe(self.changed)
         self._first_look.clear()

@@ -103,17 +103,14 @@ class Supervisor:
     def _start_due(self) -> None:
         now = time.monotonic()
         for child in self._children.values():
-            waits = any(not self._children[name].ready and not self._children[name].starts for name in child.process.after)
-            if child.due is None or child.due > now or waits:
-                continue
-            if any(not self._ready_once(name) for name in child.process.after):
+            if child.due is None or child.due > now or not self._may_start(child):
                 continue
             self._import(child.process)
             self._start(child)
 
-    def _ready_once(self, name: str) -> bool:
-        """Whether a process was ready at some time: a restart of it does not hold others up."""
-        return self._children[name].ready_after > 0
+    def _may_start(self, child: Child) -> bool:
+        """Whether all it comes after were ready at some time: a restart of one of these does not hold it up."""
+        return all(self._children[name].ready_after > 0 for name in child.process.after)
 
     def _import(self, process: Process) -> None:
         """Imports a process's modules here, before the fork, so that all children share them."""
@@ -150,7 +147,7 @@ class Supervisor:
     def _wait(self) -> None:
         """Until a child ends or speaks, a signal comes, or a restart is due."""
         now = time.monotonic()
-        dues = [c.due - now for c in self._children.values() if c.due is not None and c.due > now]
+        dues = [c.due - now for c in self._children.values() if c.due is not None and self._may_start(c)]
         timeout = min([*dues, ROTATE_SECONDS])
         if not self._selector.select(0) and self._import_ahead():
             return

@@ -79,10 +79,13 @@ class Cluster:
         components = self.components()
         return bool(components) and all(c["ready"] for c in components.values())
 
-    def kubectl(self, *words: str) -> str:
-        done = subprocess.run(
+    def tries(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             ["kubectl", f"--kubeconfig={self.settings.admin_kubeconfig}", *words], capture_output=True, text=True, timeout=60, check=False
         )
+
+    def kubectl(self, *words: str) -> str:
+        done = self.tries(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -186,7 +189,7 @@ def test_a_killed_containerd_is_back_and_containers_run_on(cluster: Cluster) -> 
     kill(pid)
     assert cluster.answers(address)
     until(lambda: cluster.containerd() not in (0, pid), 5)
-    until(lambda: cluster.kubectl("exec", "deployment/hello", "--", "echo", "back") == "back\n", 5)
+    until(lambda: cluster.tries("exec", "deployment/hello", "--", "echo", "back").stdout == "back\n", 5)
     assert cluster.restarts() == before
 
 

@@ -184,7 +184,9 @@ async def write(context: Context, served: Served, server: Server, entry: Entry, 
 def removable(obj: Obj) -> bool:
     """Whether a deleted object has nothing left to wait for."""
     metadata = obj.metadata
-    return metadata.deletionTimestamp is not None and not metadata.finalizers and not metadata.deletionGracePeriodSeconds
+    if metadata.deletionTimestamp is None or metadata.finalizers or metadata.deletionGracePeriodSeconds:
+        return False
+    return not (obj.kind == "Namespace" and obj.spec is not None and obj.spec.finalizers)
 
 
 async def remove(context: Context, served: Served, server: Server, entry: Entry, value: bytes) -> Changed | None:

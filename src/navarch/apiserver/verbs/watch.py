@@ -9,6 +9,7 @@ Upstream counterpart: apiserver's endpoints/handlers/watch.go and storage/cacher
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 
@@ -57,11 +58,16 @@ def _line(kind: str, body: bytes) -> bytes:
 
 
 class _Wire:
-    """The connection of one watcher: chunks written without waiting."""
+    """The connection of one watcher: chunks written without waiting. `ended`: nothing more is to come."""
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._transport = request.transport
         self.ended = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client is gone."""
+        return self._transport is None or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         transport = self._transport
@@ -106,11 +112,13 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     if head:
         wire.write(b"".join(head))
     leave = served.cache.join(scope, receive)
+    server.watchers.add(wire.ended)
     try:
         await _linger(context, served, server, wire, form, bookmarks)
     finally:
         leave()
-    if not wire.ended.is_set():
+        server.watchers.discard(wire.ended)
+    if not wire.closed:
         await response.write_eof()
     return response
 
@@ -118,21 +126,13 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
 async def _linger(context: Context, served: Served, server: Server, wire: _Wire, form: Accepted, bookmarks: bool) -> None:
     """Keeps the watch open until its time is over, its client gone or the server stopping."""
     loop = asyncio.get_running_loop()
-    timeout = float(context.query.get("timeoutSeconds") or random.randint(1800, 3600))
-    end = loop.time() + timeout
-    stopping = asyncio.ensure_future(server.stopping.wait())
-    ended = asyncio.ensure_future(wire.ended.wait())
-    try:
-        while not wire.ended.is_set() and not server.stopping.is_set():
-            left = end - loop.time()
-            if left <= 0:
-                break
-            await asyncio.wait((stopping, ended), timeout=min(left, _BOOKMARK_SECONDS), return_when=asyncio.FIRST_COMPLETED)
-            if bookmarks and not wire.ended.is_set():
-                wire.write(_bookmark(served, server.storage.revision, form))
-    finally:
-        stopping.cancel()
-        ended.cancel()
+    end = loop.time() + float(context.query.get("timeoutSeconds") or random.randint(1800, 3600))
+    while not wire.ended.is_set() and (left := end - loop.time()) > 0:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(left, _BOOKMARK_SECONDS)):
+                await wire.ended.wait()
+        if bookmarks and not wire.closed:
+            wire.write(_bookmark(served, server.storage.revision, form))
 
 
 def _start(context: Context) -> tuple[bool, int, bool]:
