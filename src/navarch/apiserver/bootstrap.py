@@ -31,6 +31,16 @@ _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 async def run(server: Server) -> None:
     """Brings the cluster to where every cluster begins."""
+    await namespaces(server)
+    for obj in policy.objects():
+        await reconcile_role(server, obj)
+    for obj in _priority_classes():
+        await ensure(server, obj)
+    await _kubernetes_service(server)
+
+
+async def namespaces(server: Server) -> None:
+    """The namespaces that every cluster has; also after somebody deleted one."""
     for name in NAMESPACES:
         labels = {"kubernetes.io/metadata.name": name}
         spec = core_v1.NamespaceSpec(finalizers=["kubernetes"])
@@ -38,11 +48,6 @@ async def run(server: Server) -> None:
             server,
             core_v1.Namespace(metadata=meta_v1.ObjectMeta(name=name, labels=labels), spec=spec, status=core_v1.NamespaceStatus(phase="Active")),
         )
-    for obj in policy.objects():
-        await reconcile_role(server, obj)
-    for obj in _priority_classes():
-        await ensure(server, obj)
-    await _kubernetes_service(server)
 
 
 def _served(server: Server, obj: Obj) -> Any:

@@ -59,8 +59,8 @@ class Chain:
             return await self._route(context)
         except errors.ApiError as error:
             response = answers.failure(error)
-        except asyncio.CancelledError:
-            raise
+        except (asyncio.CancelledError, ConnectionResetError):
+            raise  # the client is gone: there is nobody to answer
         except Exception as error:
             _log.exception("%s %s", request.method, request.path)
             response = answers.failure(errors.internal(f"{type(error).__name__}: {error}"))

@@ -32,10 +32,11 @@ from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Options, Server
 from navarch.apiserver.storage import Storage
 from navarch.lib import pki
-from navarch.machinery import codec
+from navarch.machinery import codec, errors
 from navarch.store.interface import Store
 
 _log = logging.getLogger(__name__)
+_KEEP_SECONDS = 10.0
 __all__ = ["Options", "run"]
 
 
@@ -87,7 +88,7 @@ async def _serve(options: Options, store: Store, ready: Callable[[], None]) -> N
         await bootstrap.run(server)
         state.bootstrap = True
         ready()
-        await asyncio.Event().wait()
+        await _keep(server)
     finally:
         for watcher in server.watchers:
             watcher.set()
@@ -95,6 +96,16 @@ async def _serve(options: Options, store: Store, ready: Callable[[], None]) -> N
         await http.shutdown(timeout=2.0)
         await server.kubelets.close()
         await server.storage.stop()
+
+
+async def _keep(server: Server) -> None:
+    """Sees to it that what every cluster has stays there."""
+    while True:
+        await asyncio.sleep(_KEEP_SECONDS)
+        try:
+            await bootstrap.namespaces(server)
+        except errors.ApiError as error:
+            _log.warning("system namespaces: %s", error)
 
 
 def make_server(options: Options, store: Store) -> Server:

@@ -1,8 +1,10 @@
 """The cluster as columns: one slot per node, one array per property.
 
 Rows are slots; a node keeps its slot until it goes, and freed slots are used again. Amounts are int64 in the scheduler's units.
-Labels are dictionary-encoded: one int32 array per label key, -1 where a node has no such label; topology domains are just these
-columns. Pods live in `placed`, by uid, so that taking one away is as cheap as adding it.
+Labels are dictionary-encoded: one array of codes per label key, -1 where a node has no such label; topology domains are just
+these columns. Pods live in `placed`, by uid, so that taking one away is as cheap as adding it.
+
+Who keeps something computed from the columns asks `changed_since` for the slots to compute again.
 
 What it is not: it knows no API objects after `put_node` and `put_pod`, and decides nothing.
 
@@ -23,9 +25,11 @@ from navarch.scheduler.core.counters import Counters
 from navarch.scheduler.core.terms import PODS, Demand, amount
 
 Ints = NDArray[np.int64]
-Codes = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 FIRST_RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
+FIELD = "\0"
+"""Before the name of a node's field (`metadata.name`), so that no label is taken for it."""
+_JOURNAL = 4096
 
 
 @dataclass(slots=True)
@@ -42,7 +46,7 @@ class Labels:
     __slots__ = ("codes", "values")
 
     def __init__(self, capacity: int) -> None:
-        self.codes: Codes = np.full(capacity, -1, np.int32)
+        self.codes: Ints = np.full(capacity, -1, np.int64)
         self.values: dict[str, int] = {}
 
     def code(self, value: str) -> int:
@@ -65,13 +69,21 @@ class Columns:
         self.labels: dict[str, Labels] = {}
         self.taints: dict[tuple[str, str, str], Mask] = {}
         self.images: dict[str, tuple[int, Mask]] = {}
+        """Image → size in bytes (as the first node to have it told), and the nodes that have it."""
         self.ports: dict[tuple[str, str, int], dict[int, int]] = {}
         self.placed: dict[str, Placed] = {}
         self.by_slot: list[dict[str, Placed]] = [{} for _ in range(capacity)]
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self.counters = Counters(self)
+        self.nominated: dict[int, dict[str, Demand]] = {}
+        """Slot → pods that wait for room there to be made, by uid."""
         self.node_generation = 0
-        """Grows with every change of a node's own properties: what is computed from those alone is good until then."""
+        """Grows with every change of a node's own properties: what is computed from those is good until then."""
+        self.moment = 0
+        """Grows with every change of pods on nodes."""
+        self._journal: list[int] = []
+        self._journal_start = 0
+        self._nominations: dict[str, int] = {}
         self._free = list(range(capacity - 1, -1, -1))
         self._fingerprints: dict[str, object] = {}
 
@@ -99,7 +111,7 @@ class Columns:
         self.alive[slot] = True
         self.unschedulable[slot] = bool(spec.unschedulable)
         self._put_resources(slot, status.allocatable or {})
-        self._put_labels(slot, {**labels, "metadata.name": name})
+        self._put_labels(slot, {**labels, FIELD + "metadata.name": name})
         self._put_taints(slot, spec.taints or [])
         self._put_images(slot, status.images or [])
         return True
@@ -117,8 +129,7 @@ class Columns:
             column.codes[slot] = -1
         for mask in self.taints.values():
             mask[slot] = False
-        for _, mask in self.images.values():
-            mask[slot] = False
+        self._drop_images(slot)
         if not self.by_slot[slot]:
             self._release(name, slot)
 
@@ -147,7 +158,7 @@ class Columns:
         self.requested = _wider(self.requested, old)
         self.scored = _wider(self.scored, old)
         for column in self.labels.values():
-            column.codes = np.concatenate([column.codes, np.full(old, -1, np.int32)])
+            column.codes = np.concatenate([column.codes, np.full(old, -1, np.int64)])
         self.taints = {k: _wider(m, old) for k, m in self.taints.items()}
         self.images = {k: (size, _wider(m, old)) for k, (size, m) in self.images.items()}
         self.counters.grow(old)
@@ -184,19 +195,24 @@ class Columns:
             if key not in self.taints:
                 self.taints[key] = np.zeros(self.capacity, np.bool_)
             self.taints[key][slot] = True
-        if len(self.taints) > 64:
-            self.taints = {k: m for k, m in self.taints.items() if m.any()}
+        self.taints = {k: m for k, m in self.taints.items() if m.any()}
 
     def _put_images(self, slot: int, images: list[core_v1.ContainerImage]) -> None:
-        for _, mask in self.images.values():
-            mask[slot] = False
+        self._drop_images(slot)
         for image in images:
             for name in image.names or ():
                 if name not in self.images:
                     self.images[name] = (image.sizeBytes or 0, np.zeros(self.capacity, np.bool_))
                 self.images[name][1][slot] = True
 
-    def label(self, key: str) -> Codes | None:
+    def _drop_images(self, slot: int) -> None:
+        for name, (_, mask) in list(self.images.items()):
+            if mask[slot]:
+                mask[slot] = False
+                if not mask.any():
+                    del self.images[name]
+
+    def label(self, key: str) -> Ints | None:
         """A label's codes over all slots; None when no node ever had it."""
         column = self.labels.get(key)
         return None if column is None else column.codes
@@ -227,15 +243,16 @@ class Columns:
         return placed
 
     def _count(self, demand: Demand, slot: int, sign: int) -> None:
-        requested = self.requested
-        for name, value in demand.requests.items():
-            row = self.row(name)
-            requested = self.requested
-            requested[row, slot] += sign * value
-        requested[self.resources[PODS], slot] += sign
-        self.scored[0, slot] += sign * demand.scored_cpu
-        self.scored[1, slot] += sign * demand.scored_memory
-        for port in demand.ports:
+        ask = demand.ask
+        for name, value in ask.requests.items():
+            row = self.resources.get(name)
+            if row is None:
+                row = self.row(name)
+            self.requested[row, slot] += sign * value
+        self.requested[self.resources[PODS], slot] += sign
+        self.scored[0, slot] += sign * ask.counted[0]
+        self.scored[1, slot] += sign * ask.counted[1]
+        for port in ask.ports:
             users = self.ports.setdefault(port, {})
             users[slot] = users.get(slot, 0) + sign
             if not users[slot]:
@@ -243,9 +260,46 @@ class Columns:
             if not users:
                 del self.ports[port]
         self.counters.count(demand, slot, sign)
+        self._note(slot)
 
     def pods(self) -> Iterator[Placed]:
         return iter(self.placed.values())
+
+    # ---- pods that wait for room ----
+
+    def nominate(self, demand: Demand, node: str | None) -> None:
+        """Remembers that a pod waits for room on a node (None: no longer)."""
+        held = self._nominations.pop(demand.uid, None)
+        if held is not None:
+            del self.nominated[held][demand.uid]
+            if not self.nominated[held]:
+                del self.nominated[held]
+            self._note(held)
+        slot = self.slots.get(node) if node else None
+        if slot is not None:
+            self._nominations[demand.uid] = slot
+            self.nominated.setdefault(slot, {})[demand.uid] = demand
+            self._note(slot)
+
+    def nomination(self, uid: str) -> str | None:
+        """The node a pod waits for."""
+        slot = self._nominations.get(uid)
+        return None if slot is None else self.names[slot]
+
+    # ---- what changed ----
+
+    def _note(self, slot: int) -> None:
+        self.moment += 1
+        self._journal.append(slot)
+        if len(self._journal) > 2 * _JOURNAL:
+            del self._journal[:_JOURNAL]
+            self._journal_start += _JOURNAL
+
+    def changed_since(self, moment: int) -> set[int] | None:
+        """The slots whose pods changed after a `moment`; None when that is too long ago to know."""
+        if moment < self._journal_start:
+            return None
+        return set(self._journal[moment - self._journal_start :])
 
 
 def _wider(array: Any, by: int) -> Any:

@@ -1,112 +1,202 @@
-"""Pods counted per selector and node, kept up to date as pods come and go.
+"""Pods counted per domain, kept up to date as pods come and go.
 
-Topology spread and inter-pod affinity both ask "how many pods of this kind are in each domain". A `Counter` answers per node
-in one array; a domain's number is a sum over the node's label codes. A counter is made when first asked for, by one look over
-the placed pods, and then costs one match per pod that comes or goes. Counters nobody asked for lately are dropped.
+Topology spread and inter-pod affinity both ask "how many pods of this kind are in each domain". A `Tally` counts the pods of
+one kind per node; a `Domains` sums such counts over the values of one topology key. Both are made when first asked for, by one
+look over what is there, and then cost a few additions per pod that comes or goes. Those nobody asked for lately are dropped.
 
-`Carriers` count the other way round: per node, the pods that carry an (anti-)affinity term, for the symmetric rules.
+Sums are arrays indexed by label code with one more entry at the end, so that code -1 (no such label) finds its own: `sums[codes]`
+gives every node the number of its domain.
+
+`carried` counts the other way round: the pods that carry an (anti-)affinity term, for the symmetric rules.
+
+Upstream counterparts: the PreFilter and PreScore states of podtopologyspread and interpodaffinity, made anew for every pod there.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from navarch.machinery import selectors
-from navarch.scheduler.core.terms import AffinityTerm, Demand
+from navarch.scheduler.core.terms import AffinityTerm, Ask, Demand, Matcher
 
 if TYPE_CHECKING:
     from navarch.scheduler.core.columns import Columns
 
-_KEPT = 512
-K = TypeVar("K")
-Counts = NDArray[np.int64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+REQUIRED, PREFERRED, AVOIDED, FORBIDDEN = "required", "preferred", "avoided", "forbidden"
+_TALLIES, _DOMAINS, _CLASSES = 512, 16, 8192
 
 
-class Counter:
-    """Pods that a term speaks of, per node."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Which pods are counted: those that all matchers match; `running` leaves out the ones that are being deleted."""
 
-    __slots__ = ("counts", "term")
+    matchers: tuple[Matcher, ...]
+    running: bool = False
 
-    def __init__(self, term: AffinityTerm, capacity: int) -> None:
-        self.term = term
-        self.counts: Counts = np.zeros(capacity, np.int64)
+    def matches(self, demand: Demand, namespaces: Mapping[str, Mapping[str, str]]) -> bool:
+        if self.running and demand.terminating:
+            return False
+        return all(m.matches(demand.ask.namespace, demand.ask.labels, namespaces) for m in self.matchers)
+
+    @property
+    def by_namespace_labels(self) -> bool:
+        return any(m.namespace_selector is not None for m in self.matchers)
 
 
-class Carriers:
-    """Pods that carry one and the same term, per node."""
+class Domains:
+    """Counts summed over the values of a topology key, over eligible nodes only."""
 
-    __slots__ = ("counts", "term", "total")
+    __slots__ = ("codes", "counted", "eligible", "sums")
 
-    def __init__(self, term: AffinityTerm, capacity: int) -> None:
-        self.term = term
-        self.counts: Counts = np.zeros(capacity, np.int64)
+    def __init__(self, codes: Ints, values: int, counts: Ints, eligible: Mask) -> None:
+        self.codes = codes
+        self.eligible = eligible & (codes >= 0)
+        own = codes[self.eligible]
+        self.sums: Ints = np.bincount(own, weights=counts[self.eligible], minlength=values + 1).astype(np.int64)
+        self.counted: Mask = np.bincount(own, minlength=values + 1) > 0
+        """Which domains have an eligible node."""
+
+    def add(self, slot: int, number: int) -> None:
+        if self.eligible[slot]:
+            self.sums[self.codes[slot]] += number
+
+    def of_nodes(self) -> Ints:
+        """Every node's domain's sum."""
+        return self.sums[self.codes]
+
+
+class Tally:
+    """Pods of one kind, per node and per domain."""
+
+    __slots__ = ("counts", "domains", "kind", "total")
+
+    def __init__(self, kind: Kind, capacity: int) -> None:
+        self.kind = kind
+        self.counts: Ints = np.zeros(capacity, np.int64)
         self.total = 0
+        self.domains: OrderedDict[tuple[str, bytes], Domains] = OrderedDict()
+
+    def add(self, slot: int, number: int) -> None:
+        self.counts[slot] += number
+        self.total += number
+        for domains in self.domains.values():
+            domains.add(slot, number)
 
 
 class Counters:
-    """All counters of a cluster."""
+    """All tallies of a cluster."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._matching: OrderedDict[AffinityTerm, Counter] = OrderedDict()
-        self.anti: dict[AffinityTerm, Carriers] = {}
-        """Required anti-affinity terms of placed pods."""
-        self.wishes: dict[tuple[AffinityTerm, str], Carriers] = {}
-        """Required affinity and preferred terms of placed pods, by what they are ("required", "preferred", "avoided")."""
+        self._tallies: OrderedDict[Kind, Tally] = OrderedDict()
+        self._generation = -1
+        self._matching: dict[tuple[str, tuple[tuple[str, str], ...], bool], list[Tally]] = {}
+        self._asks: dict[Ask, tuple[Tally, ...]] = {}
+        self.carried: dict[tuple[str, AffinityTerm], Tally] = {}
+        """(what the term is, the term) → the placed pods that carry it."""
 
     def grow(self, by: int) -> None:
-        for counter in (*self._matching.values(), *self.anti.values(), *self.wishes.values()):
-            counter.counts = np.concatenate([counter.counts, np.zeros(by, np.int64)])
+        for tally in (*self._tallies.values(), *self.carried.values()):
+            tally.counts = np.concatenate([tally.counts, np.zeros(by, np.int64)])
+            tally.domains.clear()
 
-    def matching(self, term: AffinityTerm) -> Counts:
-        """How many pods the term speaks of, per node."""
-        bare = AffinityTerm("", term.selector, term.namespaces, term.namespace_selector)
-        counter = self._matching.get(bare)
-        if counter is None:
-            counter = self._matching[bare] = Counter(bare, self._columns.capacity)
-            spaces = self._columns.namespaces
+    def forget(self) -> None:
+        """Namespaces changed: what was matched by their labels must be matched anew."""
+        self._matching.clear()
+        self._asks.clear()
+        for kind in [k for k in self._tallies if k.by_namespace_labels]:
+            del self._tallies[kind]
+
+    # ---- asking ----
+
+    def tally(self, kind: Kind) -> Tally:
+        """How many pods of a kind there are, per node."""
+        tally = self._tallies.get(kind)
+        if tally is None:
+            tally = self._tallies[kind] = Tally(kind, self._columns.capacity)
+            self._matching.clear()
             for placed in self._columns.pods():
-                if bare.matches(placed.demand.namespace, placed.demand.labels, spaces):
-                    counter.counts[placed.slot] += 1
-            if len(self._matching) > _KEPT:
-                self._matching.popitem(last=False)
+                if kind.matches(placed.demand, self._columns.namespaces):
+                    tally.add(placed.slot, 1)
+            if len(self._tallies) > _TALLIES:
+                self._tallies.popitem(last=False)
         else:
-            self._matching.move_to_end(bare)
-        return counter.counts
+            self._tallies.move_to_end(kind)
+        return tally
 
-    def in_namespace(self, namespace: str, selector: selectors.Selector) -> Counts:
-        """How many pods of a namespace a selector matches, per node."""
-        return self.matching(AffinityTerm("", selector, frozenset({namespace}), None))
+    def domains(self, tally: Tally, key: str, eligible: Mask | None = None, mark: bytes = b"") -> Domains | None:
+        """A tally per domain of a topology key; None when no node has the key. `mark` names the eligible nodes (all, when none
+        are given): equal marks must mean the same nodes until a node changes."""
+        if self._generation != self._columns.node_generation:
+            self._generation = self._columns.node_generation
+            for other in (*self._tallies.values(), *self.carried.values()):
+                other.domains.clear()
+        found = tally.domains.get((key, mark))
+        if found is None:
+            column = self._columns.labels.get(key)
+            if column is None:
+                return None
+            nodes = self._columns.alive if eligible is None else eligible
+            found = tally.domains[key, mark] = Domains(column.codes, len(column.values), tally.counts, nodes)
+            if len(tally.domains) > _DOMAINS:
+                tally.domains.popitem(last=False)
+        return found
 
-    def namespaces_changed(self) -> None:
-        """Counters that select namespaces by label must be made anew."""
-        for term in [t for t in self._matching if t.namespace_selector is not None]:
-            del self._matching[term]
+    def carriers(self, ask: Ask) -> tuple[tuple[str, AffinityTerm, Tally], ...]:
+        """The terms of placed pods that speak of pods with this ask."""
+        spaces = self._columns.namespaces
+        return tuple(
+            (what, term, tally) for (what, term), tally in self.carried.items() if term.pods.matches(ask.namespace, ask.labels, spaces)
+        )
+
+    # ---- counting ----
 
     def count(self, demand: Demand, slot: int, sign: int) -> None:
         """A pod came (1) or went (-1)."""
-        spaces = self._columns.namespaces
-        for term, counter in self._matching.items():
-            if term.matches(demand.namespace, demand.labels, spaces):
-                counter.counts[slot] += sign
-        for term in demand.anti_affinity:
-            self._carry(self.anti, term, term, slot, sign)
-        for term in demand.affinity:
-            self._carry(self.wishes, (term, "required"), term, slot, sign)
-        for term in demand.preferred_affinity:
-            self._carry(self.wishes, (term, "preferred"), term, slot, sign)
-        for term in demand.preferred_anti_affinity:
-            self._carry(self.wishes, (term, "avoided"), term, slot, sign)
+        ask = demand.ask
+        if self._tallies:
+            for tally in self._matched(demand):
+                tally.add(slot, sign)
+        if ask.affinity or ask.anti_affinity or ask.preferred_affinity or ask.preferred_anti_affinity:
+            for tally in self._own(ask):
+                tally.add(slot, sign)
 
-    def _carry(self, table: dict[K, Carriers], key: K, term: AffinityTerm, slot: int, sign: int) -> None:
-        carriers = table.get(key)
-        if carriers is None:
-            carriers = table[key] = Carriers(term, self._columns.capacity)
-        carriers.counts[slot] += sign
-        carriers.total += sign
-        if not carriers.total:
-            del table[key]
+    def _matched(self, demand: Demand) -> list[Tally]:
+        key = (demand.ask.namespace, tuple(demand.ask.labels.items()), demand.terminating)
+        found = self._matching.get(key)
+        if found is None:
+            if len(self._matching) > _CLASSES:
+                self._matching.clear()
+            spaces = self._columns.namespaces
+            found = self._matching[key] = [t for kind, t in self._tallies.items() if kind.matches(demand, spaces)]
+        return found
+
+    def _own(self, ask: Ask) -> tuple[Tally, ...]:
+        """The tallies of the terms that an ask carries."""
+        found = self._asks.get(ask)
+        if found is None:
+            if len(self._asks) > _CLASSES:
+                self._asks.clear()
+            keys = [(FORBIDDEN, t) for t in ask.anti_affinity] + [(REQUIRED, t) for t in ask.affinity]
+            keys += [(PREFERRED, t) for t in ask.preferred_affinity] + [(AVOIDED, t) for t in ask.preferred_anti_affinity]
+            found = self._asks[ask] = tuple(self._carriers_of(key) for key in keys)
+        return found
+
+    def _carriers_of(self, key: tuple[str, AffinityTerm]) -> Tally:
+        tally = self.carried.get(key)
+        if tally is None:
+            if len(self.carried) > _CLASSES:
+                self._drop_empty()
+            tally = self.carried[key] = Tally(Kind(()), self._columns.capacity)
+        return tally
+
+    def _drop_empty(self) -> None:
+        self.carried = {k: t for k, t in self.carried.items() if t.total}
+        self._asks.clear()
