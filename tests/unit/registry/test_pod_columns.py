@@ -14,9 +14,9 @@ READY = [{"type": "Ready", "status": "True"}]
 RUNNING = {"name": "a", "ready": True, "restartCount": 0, "state": {"running": {}}}
 
 
-def row(status: dict[str, Any], spec: dict[str, Any] | None = None, **metadata: Any) -> list[Any]:
+def row(status: dict[str, Any], spec: dict[str, Any] | None = None, deleted: str = "") -> list[Any]:
     tree = {
-        "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z", **metadata},
+        "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": deleted},
         "spec": {"containers": [{"name": "a"}], **(spec or {})},
         "status": status,
     }
@@ -81,10 +81,10 @@ def test_last_restart_is_told() -> None:
 
 
 def test_deleted_pods_are_terminating_unless_finished_or_lost() -> None:
-    gone = {"deletionTimestamp": "2026-01-01T00:05:00Z"}
-    assert row({"phase": "Running"}, **gone)[2] == "Terminating"
-    assert row({"phase": "Running", "reason": "NodeLost"}, **gone)[2] == "Unknown"
-    assert row({"phase": "Succeeded"}, **gone)[2] == "Succeeded"
+    gone = "2026-01-01T00:05:00Z"
+    assert row({"phase": "Running"}, deleted=gone)[2] == "Terminating"
+    assert row({"phase": "Running", "reason": "NodeLost"}, deleted=gone)[2] == "Unknown"
+    assert row({"phase": "Succeeded"}, deleted=gone)[2] == "Succeeded"
 
 
 def test_wide_cells() -> None:

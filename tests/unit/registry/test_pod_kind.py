@@ -172,7 +172,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"volumes": [{"name": "v", "emptyDir": {}, "secret": {"secretName": "s"}}]},
-        "spec.volumes[0].emptyDir: Forbidden: may not specify more than 1 volume type",
+        "spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type",
     ),
     (
         {"tolerations": [{"operator": "Equal", "value": "x"}]},

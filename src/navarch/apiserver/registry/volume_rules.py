@@ -14,7 +14,7 @@ from navarch.apiserver.registry.checks import Found
 from navarch.machinery import field, names
 
 _SOURCES = tuple(f for f in core_v1.Volume.__struct_fields__ if f != "name")
-_COMMON = ("projected", "configMap", "secret", "emptyDir", "hostPath", "persistentVolumeClaim", "downwardAPI", "image", "ephemeral", "csi")
+_COMMON = ("emptyDir", "hostPath", "secret", "persistentVolumeClaim", "downwardAPI", "configMap", "projected", "csi", "ephemeral", "image")
 _RARE = tuple(s for s in _SOURCES if s not in _COMMON)
 _MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 _HOST_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
