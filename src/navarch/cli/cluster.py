@@ -19,8 +19,10 @@ DATA = str(where.DEFAULT_DATA)
 
 @dataclass(frozen=True, slots=True)
 class UpFlags:
+    """A port of 0: the one the cluster had, or 6443."""
+
     data_dir: str = DATA
-    secure_port: int = 6443
+    secure_port: int = 0
     node_ip: str = ""
     sample: bool = True
 

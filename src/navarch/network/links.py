@@ -1,7 +1,7 @@
-"""The machine's links, addresses and routes: read from /proc and /sys, changed by the `ip` program.
+"""The machine's links, addresses and routes: read from /proc or by the `ip` program, changed by that.
 
-Reading costs no process; changes are rare. (pyroute2 brings an event loop of its own that does not get along with uvloop, and
-costs 150 ms to import.)
+Both see the network namespace of the process; /sys/class/net does not, it shows the one it was mounted in. (pyroute2 brings an event
+loop of its own that does not get along with uvloop, and costs 150 ms to import.)
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import json
 import pathlib
 import socket
 import subprocess
-
-_NET = pathlib.Path("/sys/class/net")
+from typing import Any
 
 OWN_LINK, OWN_PEER, OWN_ADDRESS = "navarch-node", "navarch-peer", "172.31.254.1"
 _OUTSIDE = ("198.51.100.1", 9)
@@ -22,10 +21,16 @@ def _ip(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
 
 
+def _show(*arguments: str) -> list[dict[str, Any]]:
+    """What `ip` lists; empty where it fails."""
+    done = _ip("-j", *arguments)
+    found = json.loads(done.stdout or "[]") if done.returncode == 0 else []
+    return [each for each in found if each]
+
+
 def addresses() -> list[str]:
     """Every address of this network namespace."""
-    found = json.loads(_ip("-j", "addr", "show").stdout or "[]")
-    return [info["local"] for link in found for info in link.get("addr_info", ()) if "local" in info]
+    return [info["local"] for link in _show("addr", "show") for info in link.get("addr_info", ()) if "local" in info]
 
 
 def default_source() -> str:
@@ -50,11 +55,14 @@ def default_link() -> str:
 def mtu() -> int:
     """The size of packets that leave this machine: the default route's link's; 1500 without one."""
     link = default_link()
-    return int((_NET / link / "mtu").read_text()) if link and exists(link) else 1500
+    return int(next((each["mtu"] for each in _show("link", "show", "dev", link)), 1500)) if link else 1500
 
 
 def exists(name: str) -> bool:
-    return (_NET / name).exists()
+    try:
+        return socket.if_nametoindex(name) > 0
+    except OSError:
+        return False
 
 
 def delete(name: str) -> bool:
@@ -64,8 +72,7 @@ def delete(name: str) -> bool:
 
 def ports_of(bridge: str) -> list[str]:
     """The names of the links enslaved to a bridge."""
-    folder = _NET / bridge / "brif"
-    return [port.name for port in folder.iterdir()] if folder.is_dir() else []
+    return [each["ifname"] for each in _show("link", "show", "master", bridge)] if exists(bridge) else []
 
 
 def own_address() -> str:

@@ -115,19 +115,26 @@ class Supervisor:
     def _import(self, process: Process) -> None:
         """Imports a process's modules here, before the fork, so that all children share them."""
         for part in process.parts:
-            if part.module not in self._imported:
-                importlib.import_module(part.module)
-                self._imported.add(part.module)
+            self._import_module(part.module)
 
     def _import_ahead(self) -> bool:
         """Imports one more module while there is nothing else to do; False when all are in."""
         for child in self._children.values():
             for part in child.process.parts:
                 if part.module not in self._imported:
-                    importlib.import_module(part.module)
-                    self._imported.add(part.module)
+                    self._import_module(part.module)
                     return True
         return False
+
+    def _import_module(self, name: str) -> None:
+        """A module that cannot be imported is its own process's failure, there and not here."""
+        if name in self._imported:
+            return
+        self._imported.add(name)
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            _log.error("%s cannot be imported: %s", name, error)
 
     def _start(self, child: Child) -> None:
         gc.freeze()

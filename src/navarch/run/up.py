@@ -10,6 +10,7 @@ import asyncio
 import datetime
 import pathlib
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -34,7 +35,7 @@ class Wish:
     """What the user asked for."""
 
     data_dir: pathlib.Path = where.DEFAULT_DATA
-    secure_port: int = 6443
+    secure_port: int = 0
     node_address: str = ""
     sample: bool = True
 
@@ -86,8 +87,8 @@ def _settings(wish: Wish, known: Settings | None) -> Settings:
     from navarch.network import links
 
     address = wish.node_address or links.default_source() or links.own_address()
-    made = known or Settings(wish.data_dir, where.run_dir(wish.data_dir), where.node_name(), address, wish.secure_port)
-    made = replace(made, node_address=address, secure_port=wish.secure_port)
+    made = known or Settings(wish.data_dir, where.run_dir(wish.data_dir), where.node_name(), address)
+    made = replace(made, node_address=address, secure_port=wish.secure_port or made.secure_port)
     made.save()
     links.route_services(made.service_cidr)
     return made
@@ -233,6 +234,8 @@ def _hints(settings: Settings, say: Callable[[str], None]) -> None:
     say("  kubectl scale deployment hello --replicas 5")
     say("  kubectl logs deployment/hello")
     say("  kubectl exec deployment/hello -- hostname")
+    if shutil.which("kubectl") is None:
+        say("(There is no kubectl on this machine. Any recent one works with this kubeconfig.)")
 
 
 def _already(settings: Settings, running: dict[str, Any], say: Callable[[str], None]) -> None:

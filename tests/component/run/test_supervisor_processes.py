@@ -68,7 +68,7 @@ def part(name, crash=False):
 processes = [
     Process("apiserver", (part("apiserver"),)),
     Process("second", (part("second"), part("third")), after=("apiserver",)),
-    *([Process("bad", (part("bad", crash=True),))] if crash else []),
+    *([Process("bad", (part("bad", crash=True),)), Process("broken", (part("broken"),))] if crash else []),
 ]
 if sys.argv[2] == "guarded":
     settings.run_dir.mkdir(parents=True)
@@ -103,6 +103,7 @@ class Running:
 def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., Running]]:
     for name in ("apiserver", "second", "third", "bad"):
         (tmp_path / f"navarch_tiny_{name}.py").write_text(TINY)
+    (tmp_path / "navarch_tiny_broken.py").write_text("raise RuntimeError('broken while imported')")
     made: list[Running] = []
 
     def begin(how: str = "") -> Running:
@@ -167,6 +168,8 @@ def test_a_process_that_always_fails_is_retried_with_growing_pauses_and_says_why
     assert "this one always fails" in log and "Traceback" not in log
     assert running.state("bad")["last_exit"] == "ended with code 1"
     assert running.state("bad")["restarts"] < 10
+    assert running.state("broken")["restarts"] >= 1, "a module that cannot be imported takes nothing else down"
+    assert "broken while imported" in (running.settings.logs / "broken.log").read_text()
 
 
 def test_logs_are_rotated(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
