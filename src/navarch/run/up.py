@@ -25,6 +25,7 @@ from navarch.run.settings import Settings
 
 START_SECONDS = 60.0
 ANSWER_SECONDS = 120.0
+TELL_SECONDS = 5.0
 _PREFIX = re.compile(r"^\S+Z \S+ [A-Z]+ \S+: ")
 """What our log puts before a message."""
 SAMPLE_NAMESPACE, SAMPLE = "default", "hello"
@@ -136,7 +137,7 @@ async def _until_answer(settings: Settings, wish: Wish, progress: Progress, say:
         progress("node registered, waiting for its pods" if wish.sample else "node registered")
         address = await _sample_address(client) if wish.sample else None
         if address is not None:
-            page = await _until_page(address, settings, client)
+            page = await _until_page(address, client, settings, progress)
             progress(f"the sample app answered: {page}")
     _farewell(settings, address, progress, say)
 
@@ -180,15 +181,21 @@ async def _sample_address(client: Any) -> tuple[str, int] | None:
     return service.spec.clusterIP, service.spec.ports[0].nodePort or 0
 
 
-async def _until_page(address: tuple[str, int], settings: Settings, client: Any) -> str:
-    """Asks the app through its Service until it answers."""
-    until = time.monotonic() + ANSWER_SECONDS
+async def _until_page(address: tuple[str, int], client: Any, settings: Settings, progress: Progress) -> str:
+    """Asks the app through its Service until it answers; says now and then what it waits for."""
+    until, tell, told = time.monotonic() + ANSWER_SECONDS, time.monotonic() + TELL_SECONDS, ""
     while True:
         page = await asyncio.to_thread(_get, f"http://{address[0]}/")
         if page:
             return page
-        if time.monotonic() > until:
-            raise Unfit(f"the sample app did not answer within {ANSWER_SECONDS:.0f} s: {await _why(client)}")
+        now = time.monotonic()
+        if now > until:
+            raise Unfit(f"the sample app did not answer within {ANSWER_SECONDS:.0f} s: {await _why(client, settings)}")
+        if now > tell:
+            tell, why = now + TELL_SECONDS, await _why(client, settings)
+            if why != told:
+                progress(f"still waiting: {why}")
+                told = why
         await asyncio.sleep(0.05)
 
 
@@ -202,7 +209,7 @@ def _get(url: str) -> str:
     return "It works." if any("works" in line for line in lines) else "HTTP 200"
 
 
-async def _why(client: Any) -> str:
+async def _why(client: Any, settings: Settings) -> str:
     """What the sample's pods wait for."""
     from navarch.api.core import v1 as core_v1
 
@@ -211,7 +218,11 @@ async def _why(client: Any) -> str:
     for pod in found:
         conditions = (pod.status.conditions if pod.status else None) or ()
         reasons = [c.message or c.reason or "" for c in conditions if c.status == "False"]
-        told.append(f"{pod.metadata.name} is {pod.status.phase if pod.status else 'unknown'}: {'; '.join(r for r in reasons if r)}")
+        phase = (pod.status.phase if pod.status else None) or "unknown"
+        why = "; ".join(dict.fromkeys(r for r in reasons if r)) or "nobody has looked at it yet"
+        told.append(f"pod {pod.metadata.name} is {phase}: {why}")
+    waiting = [name for name, c in (status.read(settings) or {}).get("components", {}).items() if not c["ready"]]
+    told += [f"{', '.join(waiting)} not ready (see {settings.logs})"] if waiting else []
     return " | ".join(told) or "it has no pods"
 
 
