@@ -28,10 +28,9 @@ from navarch.client.lease import Election, Elector
 from navarch.client.rest import Client, Unreachable
 from navarch.lib import backoff, tasks
 from navarch.machinery import errors, selectors, timestamps
-from navarch.scheduler.core import scores
-from navarch.scheduler.core.columns import Columns
-from navarch.scheduler.core.schedule import Chosen, Unschedulable, schedule
-from navarch.scheduler.core.terms import Demand, demand_of
+from navarch.scheduler.core import topology
+from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
+from navarch.scheduler.core.terms import Demand, Reader, SpreadTerm
 from navarch.scheduler.queue import Queue, Waiting
 
 _log = logging.getLogger(__name__)
@@ -88,7 +87,9 @@ class Scheduler:
     def __init__(self, client: Client, options: Options) -> None:
         self._client = client
         self._name = options.scheduler_name
-        self._columns = Columns()
+        self._core = Core()
+        self._columns = self._core.columns
+        self._reader = Reader()
         self._queue = Queue()
         self._wakeup = asyncio.Event()
         self._helped = False
@@ -129,7 +130,7 @@ class Scheduler:
                 self._columns.namespaces[namespace.metadata.name] = namespace.metadata.labels or {}
             case Deleted(namespace):
                 self._columns.namespaces.pop(namespace.metadata.name, None)
-        self._columns.counters.namespaces_changed()
+        self._columns.counters.forget()
 
     def _node_changed(self, change: Any) -> None:
         match change:
@@ -178,14 +179,12 @@ class Scheduler:
         """Counts a bound pod. One we assumed there is counted already, unless what it asks for changed."""
         self._assumed.pop(uid, None)
         held = self._columns.placed.get(uid)
-        if held is not None and self._columns.names[held.slot] == node:
-            demand = demand_of(pod)
-            if (demand.requests, demand.labels) == (held.demand.requests, held.demand.labels):
-                return
+        demand = self._reader.read(pod, started=_started(pod))
+        if held is None or self._columns.names[held.slot] != node:
+            self._columns.put_pod(demand, node)
+        elif _differs(held.demand, demand):
             self._columns.put_pod(demand, node)
             self._help()
-            return
-        self._columns.put_pod(demand_of(pod), node)
 
     def _help(self) -> None:
         """Something changed that may let a waiting pod be placed."""
@@ -219,7 +218,7 @@ class Scheduler:
             self._queue.remove(waiting.uid)
             return
         demand = self._demand(pod)
-        outcome = schedule(self._columns, demand, self._random.getrandbits(30))
+        outcome = self._core.schedule(demand, self._random.getrandbits(30))
         self.decisions[waiting.uid] = outcome
         match outcome:
             case Chosen():
@@ -232,13 +231,12 @@ class Scheduler:
 
     def _demand(self, pod: core_v1.Pod) -> Demand:
         """The pod's demand, with the default spread when it belongs to something and names none."""
-        demand = demand_of(pod)
-        if not demand.spreads:
+        spreads: tuple[SpreadTerm, ...] = ()
+        if pod.spec is not None and not pod.spec.topologySpreadConstraints:
             selector = self._default_selector(pod)
             if not selector.empty and not selector.nothing:
-                demand.spreads = scores.default_spreads(demand, selector)
-                demand.default_spread = True
-        return demand
+                spreads = topology.system_spreads(selector)
+        return self._reader.read(pod, spreads)
 
     def _default_selector(self, pod: core_v1.Pod) -> selectors.Selector:
         """The selectors of the pod's Services and of its controller together."""
@@ -303,6 +301,19 @@ class Scheduler:
             await self._client.patch(core_v1.Pod, m.name or "", patch, m.namespace or "", how="strategic", subresource="status")
         except (errors.ApiError, Unreachable) as error:
             _log.debug("status of %s: %s", waiting_name(pod), error)
+
+
+def _differs(held: Demand, seen: Demand) -> bool:
+    """Whether a placed pod counts otherwise than it did."""
+    a, b = held.ask, seen.ask
+    if held.terminating != seen.terminating or held.started != seen.started:
+        return True
+    return a is not b and (a.requests, a.labels, a.counted) != (b.requests, b.labels, b.counted)
+
+
+def _started(pod: core_v1.Pod) -> float:
+    began = pod.status.startTime if pod.status is not None else None
+    return timestamps.parse(began) if began else 0.0
 
 
 def waiting_name(pod: core_v1.Pod) -> str:

@@ -61,6 +61,7 @@ class Columns:
         self.names: list[str] = [""] * capacity
         self.slots: dict[str, int] = {}
         self.alive: Mask = np.zeros(capacity, np.bool_)
+        self.alive_count = 0
         self.unschedulable: Mask = np.zeros(capacity, np.bool_)
         self.resources: dict[str, int] = {name: i for i, name in enumerate(FIRST_RESOURCES)}
         self.allocatable: Ints = np.zeros((len(FIRST_RESOURCES), capacity), np.int64)
@@ -87,11 +88,6 @@ class Columns:
         self._free = list(range(capacity - 1, -1, -1))
         self._fingerprints: dict[str, object] = {}
 
-    @property
-    def count(self) -> int:
-        """How many nodes there are."""
-        return len(self.slots)
-
     # ---- nodes ----
 
     def put_node(self, node: core_v1.Node) -> bool:
@@ -108,6 +104,7 @@ class Columns:
         if slot is None:
             slot = self._take_slot(name)
         self.node_generation += 1
+        self.alive_count += not self.alive[slot]
         self.alive[slot] = True
         self.unschedulable[slot] = bool(spec.unschedulable)
         self._put_resources(slot, status.allocatable or {})
@@ -123,6 +120,7 @@ class Columns:
             return
         self.node_generation += 1
         self._fingerprints.pop(name, None)
+        self.alive_count -= bool(self.alive[slot])
         self.alive[slot] = False
         self.allocatable[:, slot] = 0
         for column in self.labels.values():

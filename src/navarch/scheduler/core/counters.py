@@ -53,7 +53,7 @@ class Kind:
 class Domains:
     """Counts summed over the values of a topology key, over eligible nodes only."""
 
-    __slots__ = ("codes", "counted", "eligible", "sums")
+    __slots__ = ("codes", "counted", "eligible", "number", "sums")
 
     def __init__(self, codes: Ints, values: int, counts: Ints, eligible: Mask) -> None:
         self.codes = codes
@@ -62,6 +62,7 @@ class Domains:
         self.sums: Ints = np.bincount(own, weights=counts[self.eligible], minlength=values + 1).astype(np.int64)
         self.counted: Mask = np.bincount(own, minlength=values + 1) > 0
         """Which domains have an eligible node."""
+        self.number = int(np.count_nonzero(self.counted))
 
     def add(self, slot: int, number: int) -> None:
         if self.eligible[slot]:
@@ -99,6 +100,7 @@ class Counters:
         self._generation = -1
         self._matching: dict[tuple[str, tuple[tuple[str, str], ...], bool], list[Tally]] = {}
         self._asks: dict[Ask, tuple[Tally, ...]] = {}
+        self._speaking: dict[Ask, tuple[tuple[str, AffinityTerm, Tally], ...]] = {}
         self.carried: dict[tuple[str, AffinityTerm], Tally] = {}
         """(what the term is, the term) → the placed pods that carry it."""
 
@@ -110,7 +112,7 @@ class Counters:
     def forget(self) -> None:
         """Namespaces changed: what was matched by their labels must be matched anew."""
         self._matching.clear()
-        self._asks.clear()
+        self._speaking.clear()
         for kind in [k for k in self._tallies if k.by_namespace_labels]:
             del self._tallies[kind]
 
@@ -134,10 +136,7 @@ class Counters:
     def domains(self, tally: Tally, key: str, eligible: Mask | None = None, mark: bytes = b"") -> Domains | None:
         """A tally per domain of a topology key; None when no node has the key. `mark` names the eligible nodes (all, when none
         are given): equal marks must mean the same nodes until a node changes."""
-        if self._generation != self._columns.node_generation:
-            self._generation = self._columns.node_generation
-            for other in (*self._tallies.values(), *self.carried.values()):
-                other.domains.clear()
+        self.follow_nodes()
         found = tally.domains.get((key, mark))
         if found is None:
             column = self._columns.labels.get(key)
@@ -149,17 +148,30 @@ class Counters:
                 tally.domains.popitem(last=False)
         return found
 
+    def follow_nodes(self) -> None:
+        """Forgets sums over domains when nodes changed."""
+        if self._generation != self._columns.node_generation:
+            self._generation = self._columns.node_generation
+            for tally in (*self._tallies.values(), *self.carried.values()):
+                tally.domains.clear()
+
     def carriers(self, ask: Ask) -> tuple[tuple[str, AffinityTerm, Tally], ...]:
         """The terms of placed pods that speak of pods with this ask."""
-        spaces = self._columns.namespaces
-        return tuple(
-            (what, term, tally) for (what, term), tally in self.carried.items() if term.pods.matches(ask.namespace, ask.labels, spaces)
-        )
+        found = self._speaking.get(ask)
+        if found is None:
+            if len(self._speaking) > _CLASSES:
+                self._speaking.clear()
+            spaces = self._columns.namespaces
+            found = self._speaking[ask] = tuple(
+                (what, term, tally) for (what, term), tally in self.carried.items() if term.pods.matches(ask.namespace, ask.labels, spaces)
+            )
+        return found
 
     # ---- counting ----
 
     def count(self, demand: Demand, slot: int, sign: int) -> None:
         """A pod came (1) or went (-1)."""
+        self.follow_nodes()
         ask = demand.ask
         if self._tallies:
             for tally in self._matched(demand):
@@ -195,8 +207,10 @@ class Counters:
             if len(self.carried) > _CLASSES:
                 self._drop_empty()
             tally = self.carried[key] = Tally(Kind(()), self._columns.capacity)
+            self._speaking.clear()
         return tally
 
     def _drop_empty(self) -> None:
         self.carried = {k: t for k, t in self.carried.items() if t.total}
         self._asks.clear()
+        self._speaking.clear()

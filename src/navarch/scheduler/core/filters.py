@@ -1,42 +1,56 @@
-"""Filters: which nodes can take a pod, each a mask over all nodes.
+"""Filters that look at a node alone: which nodes can take a pod.
 
-`FILTERS` is the order in which upstream's default profile runs them; the first that a node fails is the reason it gives. A
-filter returns the mask of nodes that pass and, where a node can fail it in several ways, says so through `Reasons`.
+A filter gets a `View` (the columns, the ask, the profile) and `at`: the slots to look at, all of them or those that changed.
+It answers with `Refusal`s: a text, the mask of nodes (one entry per slot looked at) that give it, and whether no eviction could
+help there. A node passes when no filter refuses it. `STATIC` ones depend only on the node's own properties, `DYNAMIC` ones on
+the pods that are on it.
 
 Upstream counterparts: pkg/scheduler/framework/plugins/{nodeunschedulable,nodename,tainttoleration,nodeaffinity,nodeports,
-noderesources,podtopologyspread,interpodaffinity}.
+noderesources}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from navarch.api.core import v1 as core_v1
-from navarch.scheduler.core.columns import Columns, Ints, Mask
-from navarch.scheduler.core.terms import PODS, AffinityTerm, Demand, SpreadTerm
+from navarch.scheduler.core.columns import FIELD, Columns, Ints, Mask
+from navarch.scheduler.core.profile import Profile
+from navarch.scheduler.core.terms import PODS, Ask
+
+At = Any
+"""Slots to look at: an index array, or `ALL`."""
+ALL = slice(None)
 
 
-@dataclass(slots=True)
-class Reasons:
-    """Why nodes were refused: text → mask. `final`: nodes that no eviction can help."""
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a plugin sees."""
 
     columns: Columns
-    masks: dict[str, Mask] = field(default_factory=dict)
-    final: Mask | None = None
+    ask: Ask
+    profile: Profile
 
-    def add(self, text: str, refused: Mask, *, final: bool) -> None:
-        if not refused.any():
-            return
-        held = self.masks.get(text)
-        self.masks[text] = refused if held is None else held | refused
-        if final:
-            self.final = refused.copy() if self.final is None else self.final | refused
+    def size(self, at: At) -> int:
+        return self.columns.capacity if at is ALL else len(at)
 
 
-Filter = Callable[[Columns, Demand, Mask, Reasons], Mask]
+class Refusal(NamedTuple):
+    """Nodes that a filter refuses for one reason."""
+
+    text: str
+    nodes: Mask
+    final: bool
+
+
+Filter = Callable[[View, At], list[Refusal]]
+
+
+# ---- taints -------------------------------------------------------------------------------------------------------
 
 
 def tolerates(toleration: core_v1.Toleration, key: str, value: str, effect: str) -> bool:
@@ -50,7 +64,7 @@ def tolerates(toleration: core_v1.Toleration, key: str, value: str, effect: str)
         return True
     if operator in ("Lt", "Gt"):
         return _compares(operator, value, toleration.value or "")
-    return bool(toleration.key) and (toleration.value or "") == value
+    return operator == "Equal" and (toleration.value or "") == value
 
 
 def _compares(operator: str, held: str, bound: str) -> bool:
@@ -60,64 +74,81 @@ def _compares(operator: str, held: str, bound: str) -> bool:
         return False
 
 
-def _tolerated(demand: Demand, key: str, value: str, effect: str) -> bool:
-    return any(tolerates(t, key, value, effect) for t in demand.tolerations)
+def _tolerated(ask: Ask, key: str, value: str, effect: str) -> bool:
+    return any(tolerates(t, key, value, effect) for t in ask.tolerations)
 
 
-def unschedulable(columns: Columns, demand: Demand, left: Mask, reasons: Reasons) -> Mask:
-    if _tolerated(demand, "node.kubernetes.io/unschedulable", "", "NoSchedule"):
-        return left
-    reasons.add("node(s) were unschedulable", left & columns.unschedulable, final=True)
-    return left & ~columns.unschedulable
+def unschedulable(view: View, at: At) -> list[Refusal]:
+    if _tolerated(view.ask, "node.kubernetes.io/unschedulable", "", "NoSchedule"):
+        return []
+    return [Refusal("node(s) were unschedulable", view.columns.unschedulable[at], True)]
 
 
-def node_name(columns: Columns, demand: Demand, left: Mask, reasons: Reasons) -> Mask:
-    if not demand.node_name:
-        return left
-    passed = np.zeros_like(left)
-    slot = columns.slots.get(demand.node_name)
-    if slot is not None:
-        passed[slot] = left[slot]
-    reasons.add("node(s) didn't match the requested node name", left & ~passed, final=True)
-    return passed
+def taints(view: View, at: At) -> list[Refusal]:
+    refused = untolerated(view.columns, view.ask)
+    return [] if refused is None else [Refusal("node(s) had untolerated taint(s)", refused[at], True)]
 
 
-def taints(columns: Columns, demand: Demand, left: Mask, reasons: Reasons) -> Mask:
-    refused = untolerated(columns, demand)
-    if refused is None:
-        return left
-    reasons.add("node(s) had untolerated taint(s)", left & refused, final=True)
-    return left & ~refused
-
-
-def untolerated(columns: Columns, demand: Demand) -> Mask | None:
+def untolerated(columns: Columns, ask: Ask) -> Mask | None:
     """Nodes with a NoSchedule or NoExecute taint the pod does not tolerate; None when there are none."""
     refused: Mask | None = None
     for (key, value, effect), mask in columns.taints.items():
-        if effect != "PreferNoSchedule" and not _tolerated(demand, key, value, effect):
+        if effect in ("NoSchedule", "NoExecute") and not _tolerated(ask, key, value, effect):
             refused = mask.copy() if refused is None else refused | mask
     return refused
 
 
-def node_affinity(columns: Columns, demand: Demand, left: Mask, reasons: Reasons) -> Mask:
-    passed = left & selected(columns, demand)
-    reasons.add("node(s) didn't match Pod's node affinity/selector", left & ~passed, final=True)
-    return passed
+# ---- labels -------------------------------------------------------------------------------------------------------
 
 
-def selected(columns: Columns, demand: Demand) -> Mask:
-    """Nodes that the pod's nodeSelector and required node affinity accept."""
-    passed = columns.alive.copy()
-    for key, value in demand.node_selector:
-        passed &= _has(columns, key, (value,))
-    affinity = demand.node_affinity
+def node_affinity(view: View, at: At) -> list[Refusal]:
+    found: list[Refusal] = []
+    added = view.profile.added_affinity
+    enforced = added.requiredDuringSchedulingIgnoredDuringExecution if added is not None else None
+    if enforced is not None:
+        refused = ~_any_term(view.columns, enforced)
+        found.append(Refusal("node(s) didn't match scheduler-enforced node affinity", refused[at], True))
+    own = selected(view.columns, view.ask)
+    if own is not None:
+        others = found[0].nodes if found else False
+        found.append(Refusal("node(s) didn't match Pod's node affinity/selector", ~own[at] & ~np.bool_(others), True))
+    return found
+
+
+def selected(columns: Columns, ask: Ask) -> Mask | None:
+    """Nodes that the pod's nodeSelector and required node affinity accept; None when it has neither."""
+    affinity = ask.node_affinity
     required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity is not None else None
+    if required is None and not ask.node_selector:
+        return None
+    passed = columns.alive.copy()
+    for key, value in ask.node_selector:
+        passed &= _has(columns, key, (value,))
     if required is not None:
-        either = np.zeros_like(passed)
-        for term in required.nodeSelectorTerms or ():
-            either |= node_term(columns, term)
-        passed &= either
+        passed &= _any_term(columns, required)
     return passed
+
+
+def named_nodes(ask: Ask) -> frozenset[str] | None:
+    """The only nodes that required terms on `metadata.name` leave; None when they leave others too."""
+    affinity = ask.node_affinity
+    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity is not None else None
+    if required is None or not required.nodeSelectorTerms:
+        return None
+    names: frozenset[str] = frozenset()
+    for term in required.nodeSelectorTerms:
+        wanted = [frozenset(f.values or ()) for f in term.matchFields or () if f.key == "metadata.name" and f.operator == "In"]
+        if not wanted:
+            return None
+        names |= frozenset.intersection(*wanted)
+    return names
+
+
+def _any_term(columns: Columns, selector: core_v1.NodeSelector) -> Mask:
+    either = np.zeros(columns.capacity, np.bool_)
+    for term in selector.nodeSelectorTerms or ():
+        either |= node_term(columns, term)
+    return either
 
 
 def node_term(columns: Columns, term: core_v1.NodeSelectorTerm) -> Mask:
@@ -125,14 +156,15 @@ def node_term(columns: Columns, term: core_v1.NodeSelectorTerm) -> Mask:
     if not term.matchExpressions and not term.matchFields:
         return np.zeros(columns.capacity, np.bool_)
     passed = columns.alive.copy()
-    for requirement in (*(term.matchExpressions or ()), *(term.matchFields or ())):
-        passed &= _requirement(columns, requirement)
+    for r in term.matchExpressions or ():
+        passed &= _requirement(columns, r.key or "", r.operator, r.values or [])
+    for r in term.matchFields or ():
+        passed &= _requirement(columns, FIELD + (r.key or ""), r.operator, r.values or [])
     return passed
 
 
-def _requirement(columns: Columns, r: core_v1.NodeSelectorRequirement) -> Mask:
-    key, values = r.key or "", r.values or []
-    match r.operator:
+def _requirement(columns: Columns, key: str, operator: str | None, values: Sequence[str]) -> Mask:
+    match operator:
         case "In":
             return _has(columns, key, values)
         case "NotIn":
@@ -144,7 +176,7 @@ def _requirement(columns: Columns, r: core_v1.NodeSelectorRequirement) -> Mask:
             codes = columns.label(key)
             return np.ones(columns.capacity, np.bool_) if codes is None else codes < 0
         case "Gt" | "Lt":
-            return _ordered(columns, key, r.operator, values[0] if values else "")
+            return _ordered(columns, key, operator, values[0] if values else "")
     return np.zeros(columns.capacity, np.bool_)
 
 
@@ -154,7 +186,8 @@ def _has(columns: Columns, key: str, values: Sequence[str]) -> Mask:
         return np.zeros(columns.capacity, np.bool_)
     codes = [column.values[v] for v in values if v in column.values]
     if len(codes) == 1:
-        return column.codes == codes[0]
+        same: Mask = column.codes == codes[0]
+        return same
     return np.isin(column.codes, codes)
 
 
@@ -168,170 +201,82 @@ def _ordered(columns: Columns, key: str, operator: str, bound: str) -> Mask:
     return passed
 
 
-def ports(columns: Columns, demand: Demand, left: Mask, reasons: Reasons) -> Mask:
-    if not demand.ports:
-        return left
-    passed = left.copy()
-    for protocol, address, port in demand.ports:
-        for (used_protocol, used_address, used_port), users in columns.ports.items():
-            clash = used_address == address or "0.0.0.0" in (used_address, address)
-            if used_port == port and used_protocol == protocol and clash:
-                passed[list(users)] = False
-    reasons.add("node(s) didn't have free ports for the requested pod ports", left & ~passed, final=False)
-    return passed
+# ---- what is taken ------------------------------------------------------------------------------------------------
 
 
-def resources(columns: Columns, demand: Demand, left: Mask, reasons: Reasons) -> Mask:
+def ports(view: View, at: At) -> list[Refusal]:
+    if not view.ask.ports:
+        return []
+    refused = np.zeros(view.columns.capacity, np.bool_)
+    for wanted in view.ask.ports:
+        for used, users in view.columns.ports.items():
+            if _clash(wanted, used):
+                refused[list(users)] = True
+        for slot, waiting in view.columns.nominated.items():
+            taken = (p for d in waiting.values() if d.ask.priority >= view.ask.priority for p in d.ask.ports)
+            refused[slot] |= any(_clash(wanted, used) for used in taken)
+    return [Refusal("node(s) didn't have free ports for the requested pod ports", refused[at], False)]
+
+
+def _clash(wanted: tuple[str, str, int], used: tuple[str, str, int]) -> bool:
+    if wanted[2] != used[2] or wanted[0] != used[0]:
+        return False
+    return wanted[1] == used[1] or "0.0.0.0" in (wanted[1], used[1])
+
+
+def resources(view: View, at: At) -> list[Refusal]:
     """Enough of everything. All that lacks is told, not only the first."""
-    passed = left.copy()
+    columns, fit = view.columns, view.profile.fit
     row = columns.resources[PODS]
-    full = left & (columns.requested[row] + 1 > columns.allocatable[row])
-    reasons.add("Too many pods", full, final=False)
-    passed &= ~full
-    for name, wanted in demand.requests.items():
-        if wanted == 0:
+    extra = reserved(view, at)
+    used = columns.requested[row][at] + 1
+    if extra is not None:
+        used = used + extra.get(PODS, 0)
+    found = [Refusal("Too many pods", used > columns.allocatable[row][at], False)]
+    for name, wanted in view.ask.requests.items():
+        if wanted <= 0 or ("/" in name and (name in fit.ignored or name.partition("/")[0] in fit.ignored_groups)):
             continue
         row = columns.row(name)
-        free = columns.allocatable[row] - columns.requested[row]
-        lacking = left & (free < wanted)
-        never = lacking & (columns.allocatable[row] < wanted)
-        reasons.add(f"Insufficient {name}", lacking & ~never, final=False)
-        reasons.add(f"Insufficient {name}", never, final=True)
-        passed &= ~lacking
-    return passed
-
-
-# ---- topology -----------------------------------------------------------------------------------------------------
-
-
-def domain_sums(columns: Columns, key: str, counts: Ints, eligible: Mask) -> tuple[Ints, Ints]:
-    """Per label code: the count over eligible nodes, and how many eligible nodes there are."""
-    codes = columns.label(key)
-    assert codes is not None
-    size = len(columns.labels[key].values)
-    chosen = eligible & (codes >= 0)
-    own = codes[chosen]
-    sums = np.bincount(own, weights=counts[chosen], minlength=size).astype(np.int64)
-    nodes = np.bincount(own, minlength=size).astype(np.int64)
-    return sums, nodes
-
-
-def spread_eligible(columns: Columns, demand: Demand, term: SpreadTerm) -> Mask:
-    """The nodes whose pods count for a constraint, by its inclusion policies."""
-    eligible = columns.alive.copy()
-    if term.honor_affinity:
-        eligible &= selected(columns, demand)
-    if term.honor_taints:
-        refused = untolerated(columns, demand)
-        if refused is not None:
-            eligible &= ~refused
-    return eligible
-
-
-def topology_spread(columns: Columns, demand: Demand, left: Mask, reasons: Reasons) -> Mask:
-    hard = [t for t in demand.spreads if t.hard]
-    if not hard:
-        return left
-    passed = left
-    every = columns.alive.copy()
-    for term in hard:
-        codes = columns.label(term.key)
-        every &= (codes >= 0) if codes is not None else False
-    text = "node(s) didn't match pod topology spread constraints"
-    for term in hard:
-        codes = columns.label(term.key)
-        missing = passed & ((codes < 0) if codes is not None else True)
-        reasons.add(f"{text} (missing required label)", missing, final=True)
-        passed = passed & ~missing
-        if codes is None or not passed.any():
-            return passed & False if codes is None else passed
-        eligible = spread_eligible(columns, demand, term) & every
-        counts = columns.counters.in_namespace(demand.namespace, term.selector)
-        sums, nodes = domain_sums(columns, term.key, counts, eligible)
-        there = nodes > 0
-        least = int(sums[there].min()) if there.any() else 0
-        if int(there.sum()) < term.minimum_domains:
-            least = 0
-        own = 1 if term.selector.matches(demand.labels) else 0
-        skewed = passed & (sums[codes] + own - least > term.skew)
-        reasons.add(text, skewed, final=False)
-        passed = passed & ~skewed
-    return passed
-
-
-def pod_affinity(columns: Columns, demand: Demand, left: Mask, reasons: Reasons) -> Mask:
-    """Required affinity and anti-affinity, the pod's own and that of the pods there are."""
-    passed = left
-    if demand.affinity:
-        ok = _affinity_mask(columns, demand)
-        reasons.add("node(s) didn't match pod affinity rules", passed & ~ok, final=True)
-        passed = passed & ok
-    if demand.anti_affinity:
-        refused = np.zeros(columns.capacity, np.bool_)
-        for term in demand.anti_affinity:
-            refused |= in_domain(columns, term.key, columns.counters.matching(term))
-        reasons.add("node(s) didn't match pod anti-affinity rules", passed & refused, final=False)
-        passed = passed & ~refused
-    if columns.counters.anti:
-        refused = np.zeros(columns.capacity, np.bool_)
-        for term, carriers in columns.counters.anti.items():
-            if term.matches(demand.namespace, demand.labels, columns.namespaces):
-                refused |= in_domain(columns, term.key, carriers.counts)
-        reasons.add("node(s) didn't satisfy existing pods anti-affinity rules", passed & refused, final=False)
-        passed = passed & ~refused
-    return passed
-
-
-def _affinity_mask(columns: Columns, demand: Demand) -> Mask:
-    """Nodes in a domain that has, for every term, a pod that all terms match; or anywhere, for the first pod of its kind."""
-    together = _all_terms(columns, demand.affinity)
-    ok = columns.alive.copy()
-    labelled = columns.alive.copy()
-    for term in demand.affinity:
-        codes = columns.label(term.key)
-        labelled &= (codes >= 0) if codes is not None else False
-        ok &= in_domain(columns, term.key, together)
-    if not together.any() and _matches_all(demand, columns.namespaces):
-        return labelled
-    return ok
-
-
-def _all_terms(columns: Columns, terms: Sequence[AffinityTerm]) -> Ints:
-    """Per node, the placed pods that every term speaks of."""
-    if len(terms) == 1:
-        return columns.counters.matching(terms[0])
-    counts = np.zeros(columns.capacity, np.int64)
-    first = columns.counters.matching(terms[0])
-    for slot in np.flatnonzero(first):
-        for placed in columns.by_slot[slot].values():
-            d = placed.demand
-            if all(t.matches(d.namespace, d.labels, columns.namespaces) for t in terms):
-                counts[slot] += 1
-    return counts
-
-
-def _matches_all(demand: Demand, namespaces: Mapping[str, Mapping[str, str]]) -> bool:
-    return all(t.matches(demand.namespace, demand.labels, namespaces) for t in demand.affinity)
-
-
-def in_domain(columns: Columns, key: str, counts: Ints) -> Mask:
-    """Nodes of domains in which anything is counted."""
-    codes = columns.label(key)
-    if codes is None:
-        return np.zeros(columns.capacity, np.bool_)
-    sums, _ = domain_sums(columns, key, counts, np.ones(columns.capacity, np.bool_))
-    found: Mask = (codes >= 0) & (sums[codes] > 0)
+        has = columns.allocatable[row][at]
+        free = has - columns.requested[row][at]
+        if extra is not None:
+            free = free - extra.get(name, 0)
+        lacking = free < wanted
+        if not lacking.any():
+            continue
+        never = has < wanted
+        found.append(Refusal(f"Insufficient {name}", lacking & ~never, False))
+        found.append(Refusal(f"Insufficient {name}", lacking & never, True))
     return found
 
 
-FILTERS: tuple[Filter, ...] = (
-    unschedulable,
-    node_name,
-    taints,
-    node_affinity,
-    ports,
-    resources,
-    topology_spread,
-    pod_affinity,
+def reserved(view: View, at: At) -> dict[str, Ints] | None:
+    """What pods of the same or higher priority wait for on these nodes, by resource; None when nothing waits there."""
+    nominated = view.columns.nominated
+    if not nominated:
+        return None
+    where = {int(s): i for i, s in enumerate(at)} if at is not ALL else {s: s for s in nominated}
+    found: dict[str, Ints] = {}
+    for slot, waiting in nominated.items():
+        index = where.get(slot)
+        if index is None:
+            continue
+        for demand in waiting.values():
+            if demand.ask.priority < view.ask.priority:
+                continue
+            for name, value in (*demand.ask.requests.items(), (PODS, 1)):
+                if name not in found:
+                    found[name] = np.zeros(view.size(at), np.int64)
+                found[name][index] += value
+    return found or None
+
+
+STATIC: tuple[tuple[str, Filter], ...] = (
+    ("NodeUnschedulable", unschedulable),
+    ("TaintToleration", taints),
+    ("NodeAffinity", node_affinity),
 )
-"""NodeUnschedulable, NodeName, TaintToleration, NodeAffinity, NodePorts, NodeResourcesFit, PodTopologySpread, InterPodAffinity."""
+DYNAMIC: tuple[tuple[str, Filter], ...] = (
+    ("NodePorts", ports),
+    ("NodeResourcesFit", resources),
+)

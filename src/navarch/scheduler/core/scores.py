@@ -1,224 +1,202 @@
-"""Scores: how good each node is for a pod, 0 to 100 per plugin, weighted and added.
+"""Scores that look at a node alone: how good it is for a pod, 0 to 100 per plugin.
 
-Upstream's integer arithmetic is kept, so that the numbers are the same.
+Same shape as `filters`: a `View` and the slots to look at. Upstream's integer arithmetic is kept, so that numbers are the same.
+`PLAIN` scores are final as they are; `SCALED` ones are raw and are set in relation to the largest among the nodes that can take
+the pod.
 
-Upstream counterparts: pkg/scheduler/framework/plugins/{tainttoleration,nodeaffinity,noderesources,podtopologyspread,
-interpodaffinity,imagelocality}.
+Upstream counterparts: pkg/scheduler/framework/plugins/{tainttoleration,nodeaffinity,noderesources,imagelocality}.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from navarch.machinery import selectors
-from navarch.scheduler.core.columns import Columns, Ints, Mask
-from navarch.scheduler.core.filters import domain_sums, node_term, spread_eligible, tolerates
-from navarch.scheduler.core.terms import Demand, SpreadTerm
+from navarch.scheduler.core.columns import Ints, Mask
+from navarch.scheduler.core.filters import At, View, node_term, tolerates
+from navarch.scheduler.core.profile import Fit, Point
 
 MOST = 100
-Score = Callable[[Columns, Demand, Mask], Ints | None]
-"""(columns, demand, feasible nodes) → a score per slot; None when the plugin has nothing to say."""
-
-_HOSTNAME = "kubernetes.io/hostname"
+Score = Callable[[View, At], Ints | None]
+"""A score per slot looked at; None when the plugin has nothing to say."""
+Floats = NDArray[np.float64]
 _MIB = 1024 * 1024
 
 
-def _normalized(scores: Ints, feasible: Mask, *, reverse: bool = False) -> Ints:
+# ---- set in relation to the largest -------------------------------------------------------------------------------
+
+
+def scaled(raw: Ints, feasible: Mask, *, reverse: bool) -> Ints:
     """Scaled so that the largest feasible score is 100; reversed, so that it is 0."""
-    largest = int(scores[feasible].max(initial=0))
+    largest = int(raw.max(where=feasible, initial=0))
     if largest == 0:
-        return np.full_like(scores, MOST) if reverse else scores
-    scaled = scores * MOST // largest
-    return MOST - scaled if reverse else scaled
+        return np.full_like(raw, MOST) if reverse else raw
+    part = raw * MOST // largest
+    return MOST - part if reverse else part
 
 
-def taint_toleration(columns: Columns, demand: Demand, feasible: Mask) -> Ints | None:
-    """Fewer PreferNoSchedule taints that are not tolerated are better."""
-    counts: Ints | None = None
-    for (key, value, effect), mask in columns.taints.items():
-        if effect != "PreferNoSchedule":
+def taint_toleration(view: View, at: At) -> Ints | None:
+    """How many PreferNoSchedule taints of a node are not tolerated."""
+    counts = np.zeros(view.size(at), np.int64)
+    for (key, value, effect), mask in view.columns.taints.items():
+        if effect == "PreferNoSchedule" and not any(tolerates(t, key, value, effect) for t in view.ask.tolerations):
+            counts += mask[at]
+    return counts
+
+
+def node_affinity(view: View, at: At) -> Ints | None:
+    """The weights of the preferred terms a node matches: the pod's and the profile's."""
+    found: Ints | None = None
+    for chosen in (view.ask.node_affinity, view.profile.added_affinity):
+        for wish in (chosen.preferredDuringSchedulingIgnoredDuringExecution if chosen is not None else None) or ():
+            if wish.preference is None or not wish.weight:
+                continue
+            part = node_term(view.columns, wish.preference)[at] * wish.weight
+            found = part.astype(np.int64) if found is None else found + part
+    return found
+
+
+# ---- resources ----------------------------------------------------------------------------------------------------
+
+
+def _shares(view: View, at: At, resources: tuple[tuple[str, int], ...], *, scored: bool) -> list[tuple[Ints, Ints, int, int]]:
+    """(allocatable, used by pods there, what this pod adds, weight) of each scored resource that matters."""
+    columns, ask = view.columns, view.ask
+    found: list[tuple[Ints, Ints, int, int]] = []
+    for name, weight in resources:
+        own = (ask.scored if scored else ask.requests).get(name, 0)
+        if own == 0 and name not in ("cpu", "memory", "ephemeral-storage"):
             continue
-        tolerated = any(t.effect in (None, "", effect) and tolerates(t, key, value, effect) for t in demand.tolerations)
-        if not tolerated:
-            counts = mask.astype(np.int64) if counts is None else counts + mask
-    if counts is None:
-        counts = np.zeros(columns.capacity, np.int64)
-    return _normalized(counts, feasible, reverse=True)
+        row = columns.row(name)
+        used = columns.scored[row][at] if scored and row < 2 else columns.requested[row][at]
+        found.append((columns.allocatable[row][at], used, own, weight))
+    return found
 
 
-def node_affinity(columns: Columns, demand: Demand, feasible: Mask) -> Ints | None:
-    """The weights of the preferred terms a node matches."""
-    affinity = demand.node_affinity
-    preferred = affinity.preferredDuringSchedulingIgnoredDuringExecution if affinity is not None else None
-    if not preferred:
+def fit(view: View, at: At) -> Ints | None:
+    """How much of the scored resources is left (or taken), by the profile's strategy."""
+    chosen = view.profile.fit
+    if chosen.strategy == "RequestedToCapacityRatio":
+        return _to_shape(view, at, chosen)
+    most = chosen.strategy == "MostAllocated"
+    total: Ints | int = 0
+    weights: Ints | int = 0
+    for has, used, own, weight in _shares(view, at, chosen.resources, scored=True):
+        there = has > 0
+        part = _part(has, used + own, most=most)
+        total = total + np.where(there, part * weight, 0)
+        weights = weights + there * weight
+    return np.asarray(total // np.maximum(weights, 1), np.int64)
+
+
+def _part(has: Ints, used: Ints, *, most: bool) -> Ints:
+    divisor = np.maximum(has, 1)
+    part: Ints = (np.minimum(used, has) if most else np.maximum(has - used, 0)) * MOST // divisor
+    return part
+
+
+def _to_shape(view: View, at: At, chosen: Fit) -> Ints:
+    total = np.zeros(view.size(at), np.int64)
+    weights = np.zeros(view.size(at), np.int64)
+    for has, used, own, weight in _shares(view, at, chosen.resources, scored=True):
+        use = used + own
+        percent = np.where(use > has, MOST, use * MOST // np.maximum(has, 1))
+        score = _along(chosen.shape, percent)
+        counts = (has > 0) & (score > 0)
+        total += np.where(counts, score * weight, 0)
+        weights += counts * weight
+    ratio = total / np.maximum(weights, 1)
+    return np.floor(ratio + 0.5).astype(np.int64)
+
+
+def _along(shape: tuple[Point, ...], percent: Ints) -> Ints:
+    """The broken line through the points, at each percentage (helper.BuildBrokenLinearFunction)."""
+    found = np.full_like(percent, shape[-1].score)
+    for before, after in reversed(list(itertools.pairwise(shape))):
+        slope = (after.score - before.score) * (percent - before.utilization)
+        width = after.utilization - before.utilization
+        line = before.score + np.where(slope >= 0, slope // width, -(-slope // width))
+        found = np.where(percent <= after.utilization, line, found)
+    return np.where(percent <= shape[0].utilization, shape[0].score, found)
+
+
+def balanced_allocation(view: View, at: At) -> Ints | None:
+    """Resources used in like measure are better; a pod that asks for none of them does not care."""
+    wanted = view.profile.balanced
+    if not any(view.ask.requests.get(name, 0) for name, _ in wanted):
         return None
-    scores = np.zeros(columns.capacity, np.int64)
-    for wish in preferred:
-        if wish.preference is not None:
-            scores += node_term(columns, wish.preference) * (wish.weight or 0)
-    return _normalized(scores, feasible)
-
-
-def least_allocated(columns: Columns, demand: Demand, feasible: Mask) -> Ints | None:
-    """The more is left of CPU and memory, the better."""
-    total = np.zeros(columns.capacity, np.int64)
-    weights = np.zeros(columns.capacity, np.int64)
-    for row, extra in ((0, demand.scored_cpu), (1, demand.scored_memory)):
-        has = columns.allocatable[row]
-        used = columns.scored[row] + extra
-        share = np.where(used > has, 0, (has - used) * MOST // np.maximum(has, 1))
-        total += np.where(has > 0, share, 0)
-        weights += has > 0
-    return np.where(weights > 0, total // np.maximum(weights, 1), 0)
-
-
-def balanced_allocation(columns: Columns, demand: Demand, feasible: Mask) -> Ints | None:
-    """CPU and memory used in like measure are better; a pod that asks for nothing does not care."""
-    cpu, memory = demand.requests.get("cpu", 0), demand.requests.get("memory", 0)
-    if not cpu and not memory:
-        return None
-    without = _balance(columns, 0, 0)
-    with_pod = _balance(columns, cpu, memory)
+    shares = _shares(view, at, wanted, scored=False)
     half = MOST // 2
-    difference = half + with_pod - without
-    return half + np.where(difference >= 0, difference // 2, -((-difference) // 2))
+    difference = half + _balance([(h, u + own) for h, u, own, _ in shares]) - _balance([(h, u) for h, u, _, _ in shares])
+    return half + np.where(difference >= 0, difference // 2, -(-difference // 2))
 
 
-def _balance(columns: Columns, cpu: int, memory: int) -> Ints:
-    fractions = []
-    for row, extra in ((0, cpu), (1, memory)):
-        has = columns.allocatable[row]
-        share = np.minimum((columns.requested[row] + extra) / np.maximum(has, 1), 1.0)
-        fractions.append(np.where(has > 0, share, np.nan))
-    deviation = np.abs(fractions[0] - fractions[1]) / 2
-    deviation = np.where(np.isnan(deviation), 0.0, deviation)
-    balanced: Ints = ((1 - deviation) * MOST).astype(np.int64)
-    return balanced
+def _balance(shares: list[tuple[Ints, Ints]]) -> Ints:
+    """100 less the deviation of the shares in use."""
+    there = [has > 0 for has, _ in shares]
+    fractions = [np.minimum(used / np.maximum(has, 1), 1.0) for has, used in shares]
+    if len(shares) == 2:
+        deviation = np.abs((fractions[0] - fractions[1]) / 2) * (there[0] & there[1])
+    else:
+        deviation = _deviation(fractions, there)
+    return ((1 - deviation) * MOST).astype(np.int64)
 
 
-def image_locality(columns: Columns, demand: Demand, feasible: Mask) -> Ints | None:
+def _deviation(fractions: list[Floats], there: list[Mask]) -> Floats:
+    number = np.sum(there, axis=0)
+    divisor = np.maximum(number, 1)
+    total = np.zeros(len(divisor))
+    for fraction, mask in zip(fractions, there, strict=True):
+        total += np.where(mask, fraction, 0.0)
+    mean = total / divisor
+    squares = np.zeros(len(divisor))
+    for fraction, mask in zip(fractions, there, strict=True):
+        squares += np.where(mask, (fraction - mean) * (fraction - mean), 0.0)
+    pair = _pair(fractions, there)
+    spread: Floats = np.where(number > 2, np.sqrt(squares / divisor), np.where(number == 2, pair, 0.0))
+    return spread
+
+
+def _pair(fractions: list[Floats], there: list[Mask]) -> Floats:
+    """Half the distance, on nodes that have exactly two of the resources."""
+    low, high = np.full(len(fractions[0]), np.inf), np.full(len(fractions[0]), -np.inf)
+    for fraction, mask in zip(fractions, there, strict=True):
+        low = np.where(mask, np.minimum(low, fraction), low)
+        high = np.where(mask, np.maximum(high, fraction), high)
+    return np.where(np.isfinite(low), (high - low) / 2, 0.0)
+
+
+# ---- images -------------------------------------------------------------------------------------------------------
+
+
+def image_locality(view: View, at: At) -> Ints | None:
     """Nodes that have the pod's large images already are better; an image that few nodes have counts less."""
-    scores: Ints | None = None
-    for image in demand.images:
-        known = columns.images.get(image) or columns.images.get(_tagged(image))
+    columns, ask = view.columns, view.ask
+    sums: Ints | None = None
+    for image in ask.images:
+        known = columns.images.get(image)
         if known is None:
             continue
         size, mask = known
-        spread = int((mask & columns.alive).sum()) / max(columns.count, 1)
-        part = mask * int(size * spread)
-        scores = part if scores is None else scores + part
-    if scores is None:
+        share = float(np.count_nonzero(mask)) / float(max(columns.alive_count, 1))
+        part = mask[at] * int(size * share)
+        sums = part if sums is None else sums + part
+    if sums is None:
         return None
-    low, high = 23 * _MIB, 1000 * _MIB * max(len(demand.images), 1)
-    return (np.clip(scores, low, high) - low) * MOST // (high - low)
+    low, high = 23 * _MIB, 1000 * _MIB * ask.containers
+    return (np.clip(sums, low, high) - low) * MOST // (high - low)
 
 
-def _tagged(image: str) -> str:
-    return image if ":" in image.rsplit("/", 1)[-1] or "@" in image else f"{image}:latest"
-
-
-# ---- topology -----------------------------------------------------------------------------------------------------
-
-
-def default_spreads(demand: Demand, selector: selectors.Selector) -> tuple[SpreadTerm, ...]:
-    """What a pod of a Service or controller gets that names no constraint: spread over hosts, and over zones."""
-    return (
-        SpreadTerm(_HOSTNAME, 3, False, selector, 1, True, False),
-        SpreadTerm("topology.kubernetes.io/zone", 5, False, selector, 1, True, False),
-    )
-
-
-def topology_spread(columns: Columns, demand: Demand, feasible: Mask) -> Ints | None:
-    """Fewer pods of the kind in a node's domains are better."""
-    soft = [t for t in demand.spreads if not t.hard]
-    if not soft:
-        return None
-    own = not demand.default_spread
-    ignored = np.zeros(columns.capacity, np.bool_)
-    if own:
-        for term in soft:
-            codes = columns.label(term.key)
-            ignored |= (codes < 0) if codes is not None else True
-    counted = feasible & ~ignored
-    total = np.zeros(columns.capacity, np.float64)
-    for term in soft:
-        codes = columns.label(term.key)
-        if codes is None:
-            continue
-        total += _spread_term(columns, demand, term, counted, feasible, ignored)
-    scores = np.round(total).astype(np.int64)
-    return _spread_normalized(scores, counted)
-
-
-def _spread_term(
-    columns: Columns, demand: Demand, term: SpreadTerm, counted: Mask, feasible: Mask, ignored: Mask
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    codes = columns.label(term.key)
-    assert codes is not None
-    counts = columns.counters.in_namespace(demand.namespace, term.selector)
-    if term.key == _HOSTNAME:
-        weight = math.log(int(counted.sum()) + 2)
-        per_node = counts.astype(np.float64)
-    else:
-        eligible = spread_eligible(columns, demand, term) & ~ignored
-        sums, _ = domain_sums(columns, term.key, counts, eligible)
-        domains = np.unique(codes[counted])
-        weight = math.log(len(domains[domains >= 0]) + (1 if (domains < 0).any() else 0) + 2)
-        per_node = np.where(codes >= 0, sums[codes], 0).astype(np.float64)
-    return np.where(codes >= 0, per_node * weight + (term.skew - 1), 0.0)
-
-
-def _spread_normalized(scores: Ints, counted: Mask) -> Ints:
-    if not counted.any():
-        return np.zeros_like(scores)
-    least, most = int(scores[counted].min()), int(scores[counted].max())
-    if most == 0:
-        return np.where(counted, MOST, 0)
-    return np.where(counted, MOST * (most + least - scores) // most, 0)
-
-
-HARD_AFFINITY_WEIGHT = 1
-
-
-def pod_affinity(columns: Columns, demand: Demand, feasible: Mask) -> Ints | None:
-    """Wishes of the pod about others, and of others about it, added per domain and scaled between the least and the most."""
-    total: Ints | None = None
-    for terms, sign in ((demand.preferred_affinity, 1), (demand.preferred_anti_affinity, -1)):
-        for term in terms:
-            part = _per_domain(columns, term.key, columns.counters.matching(term), sign * term.weight)
-            total = part if total is None else total + part
-    for (term, what), carriers in columns.counters.wishes.items():
-        if not term.matches(demand.namespace, demand.labels, columns.namespaces):
-            continue
-        weight = HARD_AFFINITY_WEIGHT if what == "required" else term.weight if what == "preferred" else -term.weight
-        part = _per_domain(columns, term.key, carriers.counts, weight)
-        total = part if total is None else total + part
-    if total is None:
-        return None
-    least, most = int(total[feasible].min(initial=2**62)), int(total[feasible].max(initial=-(2**62)))
-    if most == least:
-        return np.zeros_like(total)
-    return ((total - least) * MOST / (most - least)).astype(np.int64)
-
-
-def _per_domain(columns: Columns, key: str, counts: Ints, weight: int) -> Ints:
-    codes = columns.label(key)
-    if codes is None:
-        return np.zeros(columns.capacity, np.int64)
-    sums, _ = domain_sums(columns, key, counts, columns.alive)
-    return np.where(codes >= 0, sums[codes] * weight, 0)
-
-
-SCORES: tuple[tuple[str, Score, int], ...] = (
-    ("TaintToleration", taint_toleration, 3),
-    ("NodeAffinity", node_affinity, 2),
-    ("NodeResourcesFit", least_allocated, 1),
-    ("PodTopologySpread", topology_spread, 2),
-    ("InterPodAffinity", pod_affinity, 2),
-    ("NodeResourcesBalancedAllocation", balanced_allocation, 1),
-    ("ImageLocality", image_locality, 1),
+PLAIN: tuple[tuple[str, Score], ...] = (
+    ("NodeResourcesFit", fit),
+    ("NodeResourcesBalancedAllocation", balanced_allocation),
+    ("ImageLocality", image_locality),
 )
-"""(plugin, function, weight) of upstream's default profile."""
+SCALED: tuple[tuple[str, Score, bool], ...] = (
+    ("TaintToleration", taint_toleration, True),
+    ("NodeAffinity", node_affinity, False),
+)
+"""(plugin, raw score, whether less is better)."""

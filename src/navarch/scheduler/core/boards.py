@@ -1,0 +1,130 @@
+"""What pods of equal signature find on every node, kept between decisions.
+
+A `Board` holds, for one signature, which nodes the local filters let pass and how the local scores add up. When the next pod
+of that signature comes, only the slots whose pods changed since are looked at again; a change of the nodes themselves starts
+the board anew. So a row of identical pods costs a few look-ups and one argmax each.
+
+Upstream counterpart: framework/runtime/batch.go reuses a sorted list for a few identical pods in a row; this always does.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from navarch.scheduler.core import filters, scores
+from navarch.scheduler.core.columns import Columns, Ints, Mask
+from navarch.scheduler.core.filters import ALL, At, View
+from navarch.scheduler.core.profile import Profile
+from navarch.scheduler.core.terms import Ask
+
+_KEPT = 64
+
+
+@dataclass(slots=True)
+class Board:
+    """One signature's view of all nodes."""
+
+    view: View
+    generation: int
+    moment: int
+    static: Mask
+    """Nodes that pass as far as their own properties go."""
+    passes: Mask
+    plain: Ints
+    """The weighted sum of the plain scores."""
+    scaled: list[tuple[int, Ints, bool]]
+    """Raw scores with weight and direction, where they are not the same everywhere."""
+    constant: int
+    """What the scaled scores that are the same everywhere add."""
+
+    def update(self) -> None:
+        """Looks again at the slots that changed."""
+        columns = self.view.columns
+        if self.moment == columns.moment:
+            return
+        changed = columns.changed_since(self.moment)
+        self.moment = columns.moment
+        if changed is None or len(changed) > columns.capacity // 2:
+            self._look(ALL)
+        else:
+            self._look(np.fromiter(changed, np.int64, len(changed)))
+
+    def _look(self, at: At) -> None:
+        passes = self.static[at].copy()
+        for name, check in filters.DYNAMIC:
+            if name in self.view.profile.disabled_filters:
+                continue
+            for refusal in check(self.view, at):
+                passes &= ~refusal.nodes
+        self.passes[at] = passes
+        total: Ints | int = 0
+        for name, score in scores.PLAIN:
+            weight = self.view.profile.weights.get(name, 0)
+            part = score(self.view, at) if weight else None
+            if part is not None:
+                total = total + part * weight
+        self.plain[at] = total
+
+    def totals(self, feasible: Mask) -> Ints:
+        """The weighted local scores among feasible nodes."""
+        total = self.plain + self.constant if self.constant else self.plain
+        for weight, raw, reverse in self.scaled:
+            total = total + scores.scaled(raw, feasible, reverse=reverse) * weight
+        return total
+
+
+def make(view: View) -> Board:
+    """A new board."""
+    columns, profile = view.columns, view.profile
+    static = columns.alive.copy()
+    for name, check in filters.STATIC:
+        if name not in profile.disabled_filters:
+            for refusal in check(view, ALL):
+                static &= ~refusal.nodes
+    scaled: list[tuple[int, Ints, bool]] = []
+    constant = 0
+    for name, score, reverse in scores.SCALED:
+        weight = profile.weights.get(name, 0)
+        raw = score(view, ALL) if weight else None
+        if raw is None:
+            continue
+        if raw.any():
+            scaled.append((weight, raw, reverse))
+        elif reverse:
+            constant += scores.MOST * weight
+    board = Board(
+        view=view,
+        generation=columns.node_generation,
+        moment=columns.moment,
+        static=static,
+        passes=static.copy(),
+        plain=np.zeros(columns.capacity, np.int64),
+        scaled=scaled,
+        constant=constant,
+    )
+    board._look(ALL)
+    return board
+
+
+class Boards:
+    """The boards of a cluster, the ones used last."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._boards: OrderedDict[tuple[str, bytes], Board] = OrderedDict()
+
+    def get(self, ask: Ask, profile: Profile) -> Board:
+        """The board of an ask's signature, up to date."""
+        key = (profile.name, ask.signature)
+        board = self._boards.get(key)
+        if board is None or board.generation != self._columns.node_generation or board.view.profile is not profile:
+            board = self._boards[key] = make(View(self._columns, ask, profile))
+            if len(self._boards) > _KEPT:
+                self._boards.popitem(last=False)
+        else:
+            self._boards.move_to_end(key)
+            board.update()
+        return board
