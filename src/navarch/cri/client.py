@@ -21,6 +21,8 @@ from navarch.cri.proto import Message
 CALL_TIMEOUT = 120.0
 """Upstream's runtimeRequestTimeout."""
 
+IMPATIENT = frozenset({"Version", "Status", "ListPodSandbox", "ListContainers"})
+
 _OPTIONS = (
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -170,7 +172,10 @@ class Client:
         return self._channel
 
     async def call(self, service: str, name: str, /, limit: float | None = CALL_TIMEOUT, **fields: Any) -> Message:
-        """One unary call that may take `limit` seconds; fields of the request by name."""
+        """One unary call that may take `limit` seconds; fields of the request by name.
+
+        While the runtime is restarting a call waits for it; only those that ask how it is fail at once (`IMPATIENT`).
+        """
         method = proto.method(service, name)
         stub = self._calls.get((service, name))
         if stub is None:
@@ -179,7 +184,7 @@ class Client:
             )
             self._calls[service, name] = stub
         try:
-            return await stub(method.request(**fields), timeout=limit)
+            return await stub(method.request(**fields), timeout=limit, wait_for_ready=name not in IMPATIENT)
         except grpc.aio.AioRpcError as error:
             raise _translate(error) from None
 

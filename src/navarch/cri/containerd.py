@@ -201,7 +201,7 @@ class Containerd:
         with open(settings.log, "ab") as output:  # noqa: ASYNC230 - a local file, once
             try:
                 # Not asyncio's: that one kills its children when the loop ends, and containerd is to outlive us.
-                self._child = subprocess.Popen(
+                self._child = subprocess.Popen(  # noqa: ASYNC220
                     [settings.binary, "--config", str(settings.config)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -220,7 +220,8 @@ class Containerd:
             while True:
                 if self.settings.socket.exists():
                     with contextlib.suppress(client.CriError):
-                        await cri.version()
+                        # Listing works later than telling the version: only once all containers are taken back.
+                        await cri.list_sandboxes()
                         return
                 if (self._child is not None and self._child.poll() is not None) or not pathlib.Path(f"/proc/{pid}").exists():
                     raise RuntimeMissing(f"containerd ended while starting: {self._last_words()}")

@@ -193,7 +193,7 @@ class Kubelet:
             await self.reporter.register(self.options.node_labels, self.options.register_with_taints)
         group.start("node status", self.reporter.run())
         group.start("node lease", self.reporter.keep_lease())
-        await self.observer.look()
+        await self._first_look_at_runtime()
         group.start("pods", self.pods.run())
         await self.pods.synced.wait()
         await self.nodes.synced.wait()
@@ -232,6 +232,16 @@ class Kubelet:
                 await asyncio.sleep(0.2)
         await self.runtime.keeper.find(self.cri)
         self.reporter.identity = node_core.Identity(self.name, self.facts.ips, self.options.port, f"{name}://{version}", self.options.max_pods)
+
+    async def _first_look_at_runtime(self) -> None:
+        """What runs already; a runtime that has just started may need a moment before it can list."""
+        while True:
+            try:
+                await self.observer.look()
+                return
+            except CriError as error:
+                log.debug("cannot list containers yet: %s", error)
+                await asyncio.sleep(0.1)
 
     def _adopt(self) -> None:
         """From now on the runtime's changes go to workers; what belongs to no pod is cleaned up later."""

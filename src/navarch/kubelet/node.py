@@ -36,6 +36,8 @@ REPORT_EVERY = 300.0
 LEASE_EVERY = 10.0
 LEASE_SECONDS = 40
 LEASES = "kube-node-lease"
+REGISTER = backoff.Policy(first=0.05, most=1.0)
+"""A node is waited for: it must not sleep long when the API server is just starting."""
 
 
 class Reporter:
@@ -79,7 +81,7 @@ class Reporter:
 
     async def register(self, labels: Mapping[str, str], taints: Sequence[v1.Taint]) -> None:
         """Creates the Node, or takes over the one that is there; tries until the API server answers."""
-        waits = backoff.Backoff(backoff.RECONNECT)
+        waits = backoff.Backoff(REGISTER)
         while True:
             try:
                 wanted = node.initial(self._machine, self.identity, labels, taints)

@@ -244,6 +244,7 @@ class Worker:
             if not self._cancellable or task is None:
                 raise
             task.uncancel()
+            self._cancellable = False
             self.dispatch(ContainerSettled(name))
         else:
             self.dispatch(ContainerSettled(name))
