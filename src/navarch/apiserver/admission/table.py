@@ -10,6 +10,7 @@ from navarch.apiserver.admission import (
     namespaces,
     nodes,
     pods,
+    podsecurity,
     quota,
     serviceaccounts,
     storage,
@@ -29,6 +30,7 @@ MUTATING: tuple[Plugin, ...] = (
     certificates.identity,
 )
 VALIDATING: tuple[Plugin, ...] = (
+    podsecurity.check,
     limits.validate,
     pods.one_default,
     storage.resize,
