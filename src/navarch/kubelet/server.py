@@ -6,6 +6,7 @@ the node's workers and their runtime. Upstream's counterpart is pkg/kubelet/serv
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import pathlib
@@ -235,9 +236,11 @@ class Server:
             return now is None or now.state is Running.EXITED
 
         await answer.prepare(request)
-        async for piece in logs.read(path, options, ended):
-            await answer.write(piece)
-        await answer.write_eof()
+        # Whoever follows a log goes when they have seen enough.
+        with contextlib.suppress(ConnectionError):
+            async for piece in logs.read(path, options, ended):
+                await answer.write(piece)
+            await answer.write_eof()
         return answer
 
     def _log_path(self, state: State, view: ContainerView) -> pathlib.Path:
