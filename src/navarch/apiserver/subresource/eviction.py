@@ -40,8 +40,32 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     pod = codec.decode(core_v1.Pod, entry.body)
     if not _free(pod):
         await _use_budget(context, server, pod)
+    if not (context.dry_run or options.dryRun):
+        await _mark(context, served, server)
     await delete.delete(context, served, server, info.name, info.namespace, options)
     return answers.of_object(context, _SUCCESS, 201)
+
+
+async def _mark(context: Context, served: Served, server: Server) -> None:
+    """Notes on the pod why it goes: the condition DisruptionTarget."""
+    info = context.info
+    while True:
+        entry = get.entry_of(served, info.name, info.namespace)
+        pod: core_v1.Pod = update.current(served, entry)
+        status = pod.status = pod.status or core_v1.PodStatus()
+        if any(c.type == "DisruptionTarget" and c.status == "True" for c in status.conditions or ()):
+            return
+        condition = core_v1.PodCondition(
+            type="DisruptionTarget",
+            status="True",
+            reason="EvictionByEvictionAPI",
+            message="Eviction API: evicting",
+            lastTransitionTime=timestamps.seconds(writing.now()),
+            observedGeneration=pod.metadata.generation if pod.metadata else None,
+        )
+        status.conditions = [*(c for c in status.conditions or () if c.type != "DisruptionTarget"), condition]
+        if await server.storage.put(served, entry.name, entry.namespace, codec.encode(pod), entry.version) is not None:
+            return
 
 
 def _free(pod: core_v1.Pod) -> bool:
