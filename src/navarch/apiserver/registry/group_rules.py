@@ -295,6 +295,8 @@ def autoscaler(obj: autoscaling_v2.HorizontalPodAutoscaler) -> Found:
             found.append(field.required(f"spec.scaleTargetRef.{part}"))
         else:
             found += (field.invalid(f"spec.scaleTargetRef.{part}", value, p) for p in names.path_segment(value))
+    if "/" not in (target.apiVersion or "") and target.kind != "ReplicationController":
+        found.append(field.invalid("spec.scaleTargetRef.apiVersion", target.apiVersion or "", "apiVersion must specify API group"))
     for i, metric in enumerate(spec.metrics or ()):
         _metric(found, f"spec.metrics[{i}]", metric)
     return found

@@ -8,6 +8,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.networking import v1 as networking_v1
 from navarch.apiserver.registry import (
     core_rules,
+    definition_rules,
     group_rules,
     kinds,
     pod_defaults,
@@ -196,7 +197,9 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     (_ADMISSION, "mutatingadmissionpolicies"): Strategy(default=kinds.mutating_policy),
     (_ADMISSION, "validatingadmissionpolicybindings"): Strategy(default=kinds.policy_binding),
     (_ADMISSION, "mutatingadmissionpolicybindings"): Strategy(default=kinds.policy_binding),
-    (_EXTENSIONS, "customresourcedefinitions"): Strategy(default=kinds.definition, prepare_create=kinds.definition_create),
+    (_EXTENSIONS, "customresourcedefinitions"): Strategy(
+        validate=definition_rules.create, validate_update=definition_rules.update, default=kinds.definition, prepare_create=kinds.definition_create
+    ),
     ("apiregistration.k8s.io", "apiservices"): Strategy(default=kinds.api_service, prepare_create=kinds.api_service_create),
     (_FLOW, "flowschemas"): Strategy(default=kinds.flow_schema),
     (_FLOW, "prioritylevelconfigurations"): Strategy(default=kinds.priority_level),
