@@ -66,6 +66,8 @@ class Selectable(NamedTuple):
     name: str
     path: str = ""
     absent: str = ""
+    otherwise: str = ""
+    """The selectable field whose value it takes when it has none of its own."""
 
 
 class Peek:
@@ -74,6 +76,7 @@ class Peek:
     def __init__(self, fields: Iterable[Selectable]) -> None:
         self._paths = {f.name: tuple((f.path or f.name).split(".")) for f in fields}
         self._absent = {f.name: f.absent for f in fields}
+        self._otherwise = tuple((f.name, f.otherwise) for f in fields if f.otherwise)
         self._decoder = msgspec.json.Decoder(self._shape())
 
     def _shape(self) -> type[msgspec.Struct]:
@@ -105,6 +108,8 @@ class Peek:
                 if found is None:
                     break
             fields[path] = self._absent[path] if found is None else _text(found)
+        for path, other in self._otherwise:
+            fields[path] = fields[path] or fields[other]
         return name, namespace, metadata.labels or {}, fields
 
 

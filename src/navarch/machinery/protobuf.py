@@ -554,14 +554,14 @@ def _read_time(data: bytes) -> str | None:
     if not data:
         return None
     seconds, _ = _seconds(data)
-    return _moment(seconds, 0).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{_moment(seconds, 0).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def _read_micro_time(data: bytes) -> str | None:
     if not data:
         return None
     seconds, nanos = _seconds(data)
-    return _moment(seconds, nanos // 1000).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{_moment(seconds, nanos // 1000).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def _seconds(data: bytes) -> tuple[int, int]:

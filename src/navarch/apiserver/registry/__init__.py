@@ -84,7 +84,7 @@ SELECTABLE_FIELDS: Mapping[Key, tuple[Selectable, ...]] = {
     ("", "events"): (
         *_fields("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion"),
         *_fields("involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "type"),
-        Selectable("source", "source.component"),
+        Selectable("source", "source.component", otherwise="reportingComponent"),
     ),
     ("", "namespaces"): _fields("status.phase"),
     ("", "nodes"): (Selectable("spec.unschedulable", absent="false"),),

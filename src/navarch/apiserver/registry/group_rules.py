@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -249,6 +250,55 @@ def ingress_class(obj: networking_v1.IngressClass) -> Found:
         found.append(field.required("spec.controller"))
     elif "/" not in controller:
         found.append(field.invalid("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")'))
+    return found
+
+
+def address_name(value: str) -> tuple[str, ...]:
+    """An IPAddress is named by the address it stands for, in the one canonical way to write it."""
+    try:
+        held = ipaddress.ip_address(value)
+    except ValueError:
+        return ("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",)
+    return () if str(held) == value else (f'must be in canonical form ("{held}")',)
+
+
+def ip_address(obj: networking_v1.IPAddress) -> Found:
+    found: Found = []
+    ref = obj.spec.parentRef if obj.spec else None
+    if ref is None:
+        return [field.required("spec.parentRef")]
+    if not ref.resource:
+        found.append(field.required("spec.parentRef.resource"))
+    if not ref.name:
+        found.append(field.required("spec.parentRef.name"))
+    return found
+
+
+def ip_address_update(new: networking_v1.IPAddress, old: networking_v1.IPAddress) -> Found:
+    found = ip_address(new)
+    if new.spec != old.spec:
+        found.append(field.invalid("spec.parentRef", codec.to_tree(new.spec) if new.spec else None, checks.IMMUTABLE))
+    return found
+
+
+def service_cidr(obj: networking_v1.ServiceCIDR) -> Found:
+    found: Found = []
+    cidrs = (obj.spec.cidrs or []) if obj.spec else []
+    if not cidrs:
+        found.append(field.required("spec.cidrs", "at least one CIDR required"))
+    elif len(cidrs) > 2:
+        found.append(field.invalid("spec.cidrs", cidrs, "may only hold up to 2 values"))
+    elif len(cidrs) == 2 and len({":" in c for c in cidrs}) != 2:
+        found.append(field.invalid("spec.cidrs", cidrs, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96"))
+    for i, cidr in enumerate(cidrs):
+        checks.network(found, f"spec.cidrs[{i}]", cidr)
+    return found
+
+
+def service_cidr_update(new: networking_v1.ServiceCIDR, old: networking_v1.ServiceCIDR) -> Found:
+    found = service_cidr(new)
+    if new.spec != old.spec:
+        found.append(field.invalid("spec.cidrs", (new.spec.cidrs if new.spec else None), checks.IMMUTABLE))
     return found
 
 

@@ -164,7 +164,14 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     (_NETWORK, "ingressclasses"): Strategy(
         validate=group_rules.ingress_class, validate_update=again(group_rules.ingress_class), default=kinds.ingress_class
     ),
-    (_NETWORK, "servicecidrs"): Strategy(prepare_create=workloads.blank_status(networking_v1.ServiceCIDRStatus)),
+    (_NETWORK, "ipaddresses"): Strategy(
+        validate=group_rules.ip_address, validate_update=group_rules.ip_address_update, name=group_rules.address_name
+    ),
+    (_NETWORK, "servicecidrs"): Strategy(
+        validate=group_rules.service_cidr,
+        validate_update=group_rules.service_cidr_update,
+        prepare_create=workloads.blank_status(networking_v1.ServiceCIDRStatus),
+    ),
     (_RBAC, "rolebindings"): Strategy(validate=group_rules.binding, validate_update=group_rules.binding_update, default=kinds.binding),
     (_RBAC, "clusterrolebindings"): Strategy(validate=group_rules.binding, validate_update=group_rules.binding_update, default=kinds.binding),
     ("scheduling.k8s.io", "priorityclasses"): Strategy(
