@@ -299,4 +299,5 @@ def take_down(options: Options) -> None:
     for point in system.mounts_below(root):
         system.unmount(point)
     shutil.rmtree(root / "pods", ignore_errors=True)
-    cgroups.remove(f"{options.cgroup_root.rstrip('/')}/{cgroups.KUBEPODS}")
+    # A root of our own goes, too; the machine's does not.
+    cgroups.remove(options.cgroup_root if options.cgroup_root.strip("/") else f"/{cgroups.KUBEPODS}")
