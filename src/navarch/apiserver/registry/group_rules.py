@@ -518,12 +518,9 @@ def storage_class(obj: storage_v1.StorageClass) -> Found:
 def storage_class_update(new: storage_v1.StorageClass, old: storage_v1.StorageClass) -> Found:
     found: Found = []
     if (new.parameters or {}) != (old.parameters or {}):
-        found.append(field.forbidden("parameters", "updates to parameters are forbidden."))
-    if new.provisioner != old.provisioner:
-        found.append(field.forbidden("provisioner", "updates to provisioner are forbidden."))
-    if new.reclaimPolicy != old.reclaimPolicy:
-        found.append(field.forbidden("reclaimPolicy", "updates to reclaimPolicy are forbidden."))
-    checks.same(found, "volumeBindingMode", new.volumeBindingMode, old.volumeBindingMode)
+        found.append(field.invalid("parameters", new.parameters, checks.IMMUTABLE))
+    for part in ("provisioner", "reclaimPolicy", "volumeBindingMode"):
+        checks.same(found, part, getattr(new, part), getattr(old, part))
     return found
 
 
