@@ -218,9 +218,9 @@ async def _proxy(context: Context, server: Server, target: Target) -> web.Stream
     if request.path.endswith("/proxy") and request.method in ("GET", "HEAD"):
         query = f"?{request.query_string}" if request.query_string else ""
         return web.Response(status=301, headers={"Location": f"{request.path}/{query}"})
-    raw = request.rel_url.raw_path.split("/proxy", 1)[1] or "/"
+    segments = 8 if info.namespace else 6  # of "/api/v1/namespaces/NS/pods/NAME/proxy", "/api/v1/nodes/NAME/proxy"
+    raw = "/" + "/".join(request.rel_url.raw_path.split("/")[segments:])
     path = raw + (f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else "")
-    del info
     if upgrade_wanted(request):
         return await tunnel(request, target, path)
     return await forward(request, server.kubelets, target, path, drop=frozenset({"authorization", "host"}))

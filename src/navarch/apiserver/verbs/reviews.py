@@ -172,6 +172,7 @@ async def handle(context: Context, server: Server) -> web.StreamResponse:
         raise discovery.not_found()
     if info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+    answers.accepted(context)
     return answers.of_object(context, await answer(context, server), 201)
 
 
