@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from navarch.api.core import v1 as core_v1
+from navarch.apiserver import links
 from navarch.apiserver.served import Catalog
 from navarch.machinery import codec, errors
 
@@ -187,15 +189,18 @@ async def tunnel(request: web.BaseRequest, target: Target, path: str) -> web.Str
     return web.Response()
 
 
+_DROPPED = frozenset({"authorization", "host"})
+
+
 async def forward(
-    request: web.BaseRequest, kubelets: Kubelets, target: Target, path: str, *, drop: frozenset[str] = frozenset({"authorization", "host"})
+    request: web.BaseRequest, kubelets: Kubelets, target: Target, path: str, *, drop: frozenset[str] = _DROPPED, prefix: str = ""
 ) -> web.StreamResponse:
-    """Sends a request on and streams the answer back."""
+    """Sends a request on and streams the answer back; with a prefix, links of HTML pages and redirects get it in front."""
     body = await request.read() if request.can_read_body else None
     try:
         async with kubelets.session.request(
             request.method,
-            target.base + path,
+            URL(target.base + path, encoded=True),
             headers=forwarded(request.headers.items(), drop),
             data=body,
             ssl=target.tls if target.tls is not None else True,
@@ -203,16 +208,33 @@ async def forward(
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
         ) as answer:
-            return await relay(request, answer)
+            if not prefix:
+                return await relay(request, answer)
+            hosts = frozenset({f"{target.host}:{target.port}", request.headers.get("Host", "")})
+            return await _rewritten(request, answer, links.rewriter(prefix, hosts))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise errors.ServiceUnavailable(f"error trying to reach service: {error}") from None
 
 
-async def relay(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+async def _rewritten(request: web.BaseRequest, answer: aiohttp.ClientResponse, rewrite: links.Rewrite) -> web.StreamResponse:
+    """Relays an answer with its links rewritten."""
+    if location := answer.headers.get("Location"):
+        return await relay(request, answer, {"Location": rewrite(location)})
+    if answer.content_type != "text/html" or answer.headers.get("Content-Encoding") or request.method == "HEAD":
+        return await relay(request, answer)
+    page = links.page((await answer.read()).decode("utf-8", "surrogateescape"), rewrite).encode("utf-8", "surrogateescape")
+    response = web.Response(status=answer.status, reason=answer.reason, body=page)
+    for name, value in forwarded(answer.headers.items(), frozenset({"content-length"})):
+        response.headers[name] = value
+    return response
+
+
+async def relay(request: web.BaseRequest, answer: aiohttp.ClientResponse, replaced: Mapping[str, str] | None = None) -> web.StreamResponse:
     """Writes another server's answer to our client as it comes."""
     response = web.StreamResponse(status=answer.status, reason=answer.reason)
     for name, value in forwarded(answer.headers.items()):
         response.headers.add(name, value)
+    response.headers.update(replaced or {})
     if "Content-Length" not in answer.headers and request.method != "HEAD":
         response.enable_chunked_encoding()
     await response.prepare(request)

@@ -223,4 +223,5 @@ async def _proxy(context: Context, server: Server, target: Target) -> web.Stream
     path = raw + (f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else "")
     if upgrade_wanted(request):
         return await tunnel(request, target, path)
-    return await forward(request, server.kubelets, target, path, drop=frozenset({"authorization", "host"}))
+    prefix = "/".join(request.rel_url.raw_path.split("/")[:segments])
+    return await forward(request, server.kubelets, target, path, drop=_DROP, prefix=prefix)
