@@ -32,8 +32,7 @@ async def body(context: Context) -> bytes:
     length = context.request.content_length
     if length is not None and length > MOST_BYTES:
         raise errors.RequestEntityTooLarge(f"Request entity too large: limit is {MOST_BYTES}")
-    data = await context.request.read() if length is not None else await _read_chunked(context)
-    return data
+    return await context.request.content.read() if length is not None else await _read_chunked(context)
 
 
 async def _read_chunked(context: Context) -> bytes:
@@ -105,10 +104,11 @@ def object_from(context: Context, served: Served, data: bytes) -> Obj:
         expected = served.resource.group_version
         raise errors.BadRequest(f"the API version in the data ({envelope.apiVersion}) does not match the expected API version ({expected})")
     if envelope.kind and envelope.kind != kind:
-        version = (envelope.apiVersion or served.resource.group_version).rpartition("/")[2]
+        given = envelope.apiVersion or served.resource.group_version
+        version = given.rpartition("/")[2]
         raise errors.BadRequest(
             f'{envelope.kind} in version "{version}" cannot be handled as a {kind}: converting '
-            f"({envelope.apiVersion or served.resource.group_version}.{envelope.kind}) to ({served.resource.group_version}.{kind}): unknown conversion"
+            f"({given}.{envelope.kind}) to ({served.resource.group_version}.{kind}): unknown conversion"
         )
     return decoded(context, served, text)
 

@@ -26,6 +26,7 @@ class DeploymentController(Reconciler):
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._recorder = context.recorder.named("deployment-controller")
         context.index(core_v1.Pod, "controller", owners.by_controller)
         context.index(apps_v1.ReplicaSet, "controller", owners.by_controller)
         self._deployments = context.informer(apps_v1.Deployment)
@@ -204,7 +205,7 @@ class DeploymentController(Reconciler):
             status = msgspec.structs.replace(deployment.status or apps_v1.DeploymentStatus())
             rollout.set_condition(status, "Progressing", "False", "FailedCreate", message, now)
             await self._write_status(deployment, status)
-        self._context.recorder.event(deployment, "Warning", "ReplicaSetCreateError", message)
+        self._recorder.event(deployment, "Warning", "ReplicaSetCreateError", message)
 
     async def _bring_up_to_date(self, deployment: apps_v1.Deployment, rs: apps_v1.ReplicaSet, number: int) -> apps_v1.ReplicaSet:
         held = meta(rs).annotations or {}
@@ -243,7 +244,7 @@ class DeploymentController(Reconciler):
     def _scaled_event(self, deployment: apps_v1.Deployment, rs: apps_v1.ReplicaSet, before: int, after: int) -> None:
         way = "up" if after > before else "down"
         message = f"Scaled {way} replica set {meta(rs).name} from {before} to {after}"
-        self._context.recorder.event(deployment, "Normal", "ScalingReplicaSet", message)
+        self._recorder.event(deployment, "Normal", "ScalingReplicaSet", message)
 
     async def _clean(self, deployment: apps_v1.Deployment, old: Sequence[apps_v1.ReplicaSet]) -> None:
         """Deletes the oldest empty sets past `revisionHistoryLimit`."""

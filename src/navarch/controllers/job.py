@@ -28,6 +28,7 @@ class JobController(Reconciler):
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._recorder = context.recorder.named("job-controller")
         context.index(core_v1.Pod, "controller", owners.by_controller)
         self._jobs = context.informer(batch_v1.Job)
         self._pods = context.informer(core_v1.Pod)
@@ -117,7 +118,7 @@ class JobController(Reconciler):
     async def _act(self, key: str, job: batch_v1.Job, outcome: jobs.Outcome) -> BaseException | None:
         """Ends and makes pods. The first failure."""
         for kind, reason, message in outcome.events:
-            self._context.recorder.event(job, kind, reason, message)
+            self._recorder.event(job, kind, reason, message)
         if not outcome.delete and not outcome.create:
             return None
         self._expected.expect(key, len(outcome.create), (meta(p).uid or "" for p in outcome.delete), self._context.now())
@@ -130,7 +131,7 @@ class JobController(Reconciler):
 
     async def _create(self, key: str, job: batch_v1.Job, index: int | None, failures: int) -> None:
         pod = pod_of(job, index, failures)
-        recorder = self._context.recorder
+        recorder = self._recorder
         try:
             made = await self._context.client.create(pod)
         except errors.ApiError as error:
@@ -146,7 +147,7 @@ class JobController(Reconciler):
         except (errors.NotFound, errors.Conflict):
             self._expected.deleted(key, m.uid or "")
         else:
-            self._context.recorder.event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {m.name}")
+            self._recorder.event(job, "Normal", "SuccessfulDelete", f"Deleted pod: {m.name}")
 
     async def _record(self, key: str, job: batch_v1.Job, outcome: jobs.Outcome) -> None:
         """Writes the status, takes finalizers off, and when nothing is left says how the job ended."""
@@ -162,9 +163,9 @@ class JobController(Reconciler):
             return
         await self._write(key, current, last)
         if outcome.final.type == "Complete":
-            self._context.recorder.event(job, "Normal", "Completed", "Job completed")
+            self._recorder.event(job, "Normal", "Completed", "Job completed")
         else:
-            self._context.recorder.event(job, "Warning", outcome.final.reason or "", outcome.final.message or "")
+            self._recorder.event(job, "Warning", outcome.final.reason or "", outcome.final.message or "")
 
     async def _write(self, key: str, job: batch_v1.Job, status: batch_v1.JobStatus) -> batch_v1.Job:
         if codec.encode(status) == codec.encode(job.status):

@@ -97,6 +97,7 @@ class NodeAddressController(Reconciler):
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._recorder = context.recorder.named("cidrAllocator")
         self._nodes = context.informer(core_v1.Node)
         self._network = ipaddress.ip_network(context.options["cluster_cidr"])
         self._size = context.options.get("node_cidr_mask_size") or (24 if self._network.version == 4 else 64)
@@ -117,7 +118,7 @@ class NodeAddressController(Reconciler):
             taken = {c for n in self._nodes.list() for c in ((n.spec.podCIDRs or ()) if n.spec else ())} | set(self._given.values())
             free = next((str(n) for n in self._network.subnets(new_prefix=self._size) if str(n) not in taken), None)
             if free is None:
-                self._context.recorder.event(node, "Normal", "CIDRNotAvailable", f"Node {key} status is now: CIDRNotAvailable")
+                self._recorder.event(node, "Normal", "CIDRNotAvailable", f"Node {key} status is now: CIDRNotAvailable")
                 return 30.0
             self._given[key] = free
         cidr = self._given[key]
@@ -133,6 +134,7 @@ class NodeLifecycleController(Reconciler):
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._recorder = context.recorder.named("node-controller")
         self._nodes = context.informer(core_v1.Node)
         self._leases = context.informer(coordination_v1.Lease)
         context.index(core_v1.Pod, "node", _node_of)
@@ -175,7 +177,7 @@ class NodeLifecycleController(Reconciler):
         conditions = silenced(status_of(node).conditions or (), now)
         patch = {"status": {"conditions": [msgspec.to_builtins(c) for c in conditions]}}
         name = meta(node).name or ""
-        self._context.recorder.event(node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
+        self._recorder.event(node, "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
         return await self._context.client.patch(core_v1.Node, name, patch, how="strategic", subresource="status")
 
     async def _taint(self, node: core_v1.Node, now: float) -> None:
@@ -246,6 +248,7 @@ class TaintEvictionController(Reconciler):
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._recorder = context.recorder.named("taint-eviction-controller")
         context.index(core_v1.Pod, "node", _node_of)
         self._nodes = context.informer(core_v1.Node)
         self._pods = context.informer(core_v1.Pod)
@@ -264,7 +267,7 @@ class TaintEvictionController(Reconciler):
         taints = [t for t in ((node.spec.taints if node is not None and node.spec else None) or ()) if t.effect == "NoExecute"]
         if not taints:
             if self._since.pop(key, None) is not None:
-                self._context.recorder.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
+                self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
             return None
         delay = eviction_delay(pod, taints)
         if delay is None:
@@ -280,7 +283,7 @@ class TaintEvictionController(Reconciler):
 
     async def _evict(self, pod: core_v1.Pod) -> None:
         m = meta(pod)
-        recorder = self._context.recorder
+        recorder = self._recorder
         recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {m.namespace}/{m.name}")
         condition = {
             "type": "DisruptionTarget",

@@ -92,9 +92,11 @@ class ReplicaSetController(Reconciler):
     name = "replicaset"
     kind: type[Any] = apps_v1.ReplicaSet
     kind_name = "ReplicaSet"
+    component = "replicaset-controller"
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._recorder = context.recorder.named(self.component)
         context.index(core_v1.Pod, "controller", owners.by_controller)
         self._sets = context.informer(self.kind)
         self._pods = context.informer(core_v1.Pod)
@@ -186,7 +188,7 @@ class ReplicaSetController(Reconciler):
         return failure
 
     async def _create(self, owner: Set) -> None:
-        recorder = self._context.recorder
+        recorder = self._recorder
         try:
             made = await self._context.client.create(owners.pod_from(owner.spec.template, owner))
         except errors.ApiError as error:
@@ -207,10 +209,10 @@ class ReplicaSetController(Reconciler):
             self._expected.deleted(key, m.uid or "")
         except errors.ApiError as error:
             self._expected.deleted(key, m.uid or "")
-            self._context.recorder.event(owner, "Warning", "FailedDelete", f"Error deleting: {error}")
+            self._recorder.event(owner, "Warning", "FailedDelete", f"Error deleting: {error}")
             raise
         else:
-            self._context.recorder.event(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {m.name}")
+            self._recorder.event(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {m.name}")
 
     async def _write(self, owner: Set, status: Any) -> None:
         if codec.encode(status) == codec.encode(owner.status) and meta(owner).generation == status.observedGeneration:
@@ -241,3 +243,4 @@ class ReplicationControllerController(ReplicaSetController):
     name = "replicationcontroller"
     kind = core_v1.ReplicationController
     kind_name = "ReplicationController"
+    component = "replication-controller"

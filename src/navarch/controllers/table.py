@@ -13,6 +13,7 @@ from navarch.controllers.job import JobController, TtlController
 from navarch.controllers.namespace import NamespaceController
 from navarch.controllers.nodes import NodeAddressController, NodeLifecycleController, TaintEvictionController
 from navarch.controllers.podgc import PodGcController
+from navarch.controllers.quota import QuotaController
 from navarch.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 
 CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
@@ -32,6 +33,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
         NodeLifecycleController,
         TaintEvictionController,
         PodGcController,
+        QuotaController,
         JobController,
         TtlController,
         GarbageCollector,

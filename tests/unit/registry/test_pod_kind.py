@@ -8,8 +8,8 @@ import pytest
 
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver import registry
-from navarch.apiserver.registry import pod_defaults, pod_resources, pod_rules
-from navarch.machinery import codec, errors
+from navarch.apiserver.registry import pod_defaults, pod_rules
+from navarch.machinery import codec, errors, pod_resources
 
 STRATEGY = registry.strategy("", "pods")
 

@@ -12,9 +12,8 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.scalars import Quantity
 from navarch.apiserver.admission import Attributes
 from navarch.apiserver.admission.serviceaccounts import refuse
-from navarch.apiserver.registry import amounts, pod_resources
 from navarch.apiserver.watch_cache import Scope
-from navarch.machinery import codec, quantity
+from navarch.machinery import amounts, codec, pod_resources, quantity
 
 if TYPE_CHECKING:
     from navarch.apiserver.server import Server

@@ -12,8 +12,7 @@ from navarch.api.node import v1 as node_v1
 from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.apiserver.admission import Attributes
 from navarch.apiserver.admission.serviceaccounts import MIRROR, refuse
-from navarch.apiserver.registry import amounts
-from navarch.machinery import codec
+from navarch.machinery import amounts, codec
 
 if TYPE_CHECKING:
     from navarch.apiserver.server import Server

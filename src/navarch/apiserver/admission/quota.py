@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver.admission import Attributes
 from navarch.apiserver.admission.serviceaccounts import refuse
-from navarch.apiserver.registry import usage
 from navarch.apiserver.watch_cache import Cache, Entry, Scope
-from navarch.machinery import codec, errors, quantity
+from navarch.machinery import codec, errors, quantity, usage
 
 if TYPE_CHECKING:
     from navarch.apiserver.server import Server

@@ -24,8 +24,8 @@ from navarch.api.rbac import v1 as rbac_v1
 from navarch.api.resource import v1 as resource_v1
 from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.api.storage import v1 as storage_v1
-from navarch.apiserver.registry import amounts, pod_defaults
-from navarch.machinery import timestamps
+from navarch.apiserver.registry import pod_defaults
+from navarch.machinery import amounts, timestamps
 
 _RBAC = "rbac.authorization.k8s.io"
 

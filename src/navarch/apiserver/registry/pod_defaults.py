@@ -12,7 +12,7 @@ import functools
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver.registry import amounts, pod_resources
+from navarch.machinery import amounts, pod_resources
 
 _MODE = 420
 _SOURCES = tuple(f for f in core_v1.Volume.__struct_fields__ if f != "name")

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver.registry import checks, container_rules, metadata, pod_resources, volume_rules
+from navarch.apiserver.registry import checks, container_rules, metadata, volume_rules
 from navarch.apiserver.registry.checks import Found
-from navarch.machinery import codec, field, names, quantity
+from navarch.machinery import codec, field, names, pod_resources, quantity
 
 _RESTART = ("Always", "OnFailure", "Never")
 _DNS = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")

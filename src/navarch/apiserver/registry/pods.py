@@ -11,7 +11,7 @@ import msgspec
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver.registry import pod_resources
+from navarch.machinery import pod_resources
 
 
 def prepare_create(pod: core_v1.Pod) -> None:

@@ -69,7 +69,8 @@ def _binding(server: Server, namespace: str, account: str, reference: authentica
     obj = served.decode(entry.body)
     uid = obj.metadata.uid or ""
     if reference.uid and reference.uid != uid:
-        why = f"the UID in the bound object reference ({reference.uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        held = f"the UID in the bound object reference ({reference.uid}) does not match the UID in record."
+        why = f"{held} The object might have been deleted and then recreated"
         raise errors.conflict("", plural, name, why)
     node, node_uid = "", ""
     if kind == "Pod":

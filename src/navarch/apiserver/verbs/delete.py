@@ -127,7 +127,8 @@ def _check_preconditions(served: Served, entry: Entry, old: Obj, options: meta_v
         return
     uid = old.metadata.uid
     if asked.uid is not None and asked.uid != uid:
-        why = f"the UID in the precondition ({asked.uid}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+        held = f"the UID in the precondition ({asked.uid}) does not match the UID in record ({uid})."
+        why = f"{held} The object might have been deleted and then recreated"
         raise errors.conflict(served.group, served.plural, entry.name, why)
     if asked.resourceVersion is not None and asked.resourceVersion != str(entry.version):
         why = (

@@ -83,9 +83,7 @@ def check(config: Tree, schema: Schema, writer: Writer) -> None:
     """Raises what is wrong with a configuration on its own."""
     version = config.get("apiVersion")
     if version != writer.version:
-        raise errors.BadRequest(
-            f"Incorrect version specified in apply patch. Specified patch version: {version}, expected: {writer.version}"
-        )
+        raise errors.BadRequest(f"Incorrect version specified in apply patch. Specified patch version: {version}, expected: {writer.version}")
     if managed.entries_of(config) is not None:
         raise errors.BadRequest("metadata.managedFields must be nil")
     problems = list(typed.problems(schema, config))

@@ -46,9 +46,7 @@ def checked(patch: Any) -> list[dict[str, Any]]:
         if not isinstance(operation, dict):
             raise errors.BadRequest(f"json: cannot unmarshal {json_kind(operation)} into Go value of type jsonpatch.Operation")
     if len(patch) > MAX_OPERATIONS:
-        raise errors.RequestEntityTooLarge(
-            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
-        )
+        raise errors.RequestEntityTooLarge(f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}")
     return patch
 
 

@@ -73,8 +73,7 @@ def item_key(schema: Schema, item: Any) -> str:
     if not parts:
         names = " ".join(f'"{name}"' for name in schema.defaults)
         raise TypeProblem(
-            f"associative list with keys has an element that omits all key fields [{names}]"
-            " (and doesn't have default values for any key fields)"
+            f"associative list with keys has an element that omits all key fields [{names}] (and doesn't have default values for any key fields)"
         )
     return "k:{" + ",".join(parts) + "}"
 
@@ -388,9 +387,7 @@ def removed(place: Schema, value: Any, fields: Fields) -> Any:
     if isinstance(value, dict) and (kind is STRUCT or kind is MAP or kind is ANYTHING):
         return _each_left(((("f:" + name), name, place.field(name) or ANY, inner) for name, inner in value.items()), fields, {})
     if isinstance(value, list) and (kind is KEYED or kind is SET):
-        found: dict[int, Any] = _each_left(
-            ((_step(place, item), n, place.element, item) for n, item in enumerate(value)), fields, {}
-        )
+        found: dict[int, Any] = _each_left(((_step(place, item), n, place.element, item) for n, item in enumerate(value)), fields, {})
         return list(found.values())
     return value
 

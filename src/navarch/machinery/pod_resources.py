@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.scalars import Quantity
-from navarch.apiserver.registry import amounts
-from navarch.machinery import quantity
+from navarch.machinery import amounts, quantity
 
 _POD_LEVEL = ("cpu", "memory")
 

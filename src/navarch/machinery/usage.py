@@ -10,8 +10,7 @@ from typing import Any
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.scalars import Quantity
-from navarch.apiserver.registry import amounts, pod_resources
-from navarch.machinery import quantity, timestamps
+from navarch.machinery import amounts, pod_resources, quantity, timestamps
 
 Usage = dict[str, Quantity]
 NAMED = ("configmaps", "secrets", "replicationcontrollers", "resourcequotas", "services", "persistentvolumeclaims", "pods")
