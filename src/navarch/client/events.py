@@ -42,6 +42,16 @@ def reference(obj: Object, field_path: str = "") -> core_v1.ObjectReference:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    involved: core_v1.ObjectReference
+    type: str
+    reason: str
+    message: str
+    at: float
+    component: str
+
+
 @dataclass(slots=True)
 class _Seen:
     name: str
@@ -56,29 +66,33 @@ class Recorder:
         self._client = client
         self._component = component
         self._host = host
-        self._queue: asyncio.Queue[tuple[core_v1.ObjectReference, str, str, str, float]] = asyncio.Queue(10_000)
+        self._queue: asyncio.Queue[_Recorded] = asyncio.Queue(10_000)
         self._seen: OrderedDict[tuple[str, ...], _Seen] = OrderedDict()
         self._tokens: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
-    def event(self, obj: Object, type: str, reason: str, message: str, field_path: str = "") -> None:
+    def named(self, component: str) -> Named:
+        """The same recorder for one part of the component, whose name its events carry."""
+        return Named(self, component)
+
+    def event(self, obj: Object, type: str, reason: str, message: str, field_path: str = "", component: str = "") -> None:
         """Notes an event ("Normal" or "Warning") about an object or an ObjectReference."""
         involved = obj if isinstance(obj, core_v1.ObjectReference) else reference(obj, field_path)
         now = time.time()
         if not self._allowed(involved, now):
             return
         try:
-            self._queue.put_nowait((involved, type, reason, message, now))
+            self._queue.put_nowait(_Recorded(involved, type, reason, message, now, component or self._component))
         except asyncio.QueueFull:
             _log.warning("too many events: dropped %s %s", reason, involved.name)
 
     async def run(self) -> None:
         """Sends what was recorded until cancelled."""
         while True:
-            involved, kind, reason, message, now = await self._queue.get()
+            recorded = await self._queue.get()
             try:
-                await self._send(involved, kind, reason, message, now)
+                await self._send(recorded)
             except errors.ApiError as error:
-                _log.debug("event %s for %s was refused: %s", reason, involved.name, error)
+                _log.debug("event %s for %s was refused: %s", recorded.reason, recorded.involved.name, error)
             except Unreachable:
                 await asyncio.sleep(1.0)
 
@@ -97,9 +111,10 @@ class Recorder:
             self._tokens.popitem(last=False)
         return allowed
 
-    async def _send(self, involved: core_v1.ObjectReference, kind: str, reason: str, message: str, now: float) -> None:
+    async def _send(self, recorded: _Recorded) -> None:
+        involved, kind, reason, message, now = recorded.involved, recorded.type, recorded.reason, recorded.message, recorded.at
         stamp = timestamps.seconds(now)
-        key = (involved.uid or "", involved.kind or "", involved.name or "", involved.fieldPath or "", kind, reason, message)
+        key = (recorded.component, involved.uid or "", involved.kind or "", involved.name or "", involved.fieldPath or "", kind, reason, message)
         namespace = involved.namespace or "default"
         seen = self._seen.get(key)
         if seen is not None:
@@ -113,7 +128,7 @@ class Recorder:
                 seen.count += 1
                 return
         name = f"{involved.name}.{int(now * 1e9):x}"
-        source = core_v1.EventSource(component=self._component, host=self._host or None)
+        source = core_v1.EventSource(component=recorded.component, host=self._host or None)
         event = core_v1.Event(
             metadata=meta_v1.ObjectMeta(name=name, namespace=namespace),
             involvedObject=involved,
@@ -124,10 +139,21 @@ class Recorder:
             firstTimestamp=stamp,
             lastTimestamp=stamp,
             count=1,
-            reportingComponent=self._component,
+            reportingComponent=recorded.component,
             reportingInstance=self._host,
         )
         await self._client.create(event)
         self._seen[key] = _Seen(name, 1, stamp)
         while len(self._seen) > _KNOWN:
             self._seen.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A recorder under the name of one part of a component, as upstream's controllers each have their own."""
+
+    recorder: Recorder
+    component: str
+
+    def event(self, obj: Object, type: str, reason: str, message: str, field_path: str = "") -> None:
+        self.recorder.event(obj, type, reason, message, field_path, self.component)
