@@ -38,10 +38,10 @@ status: $(DONE) ## what runs
 check: format lint types unit sizes ## format, lint, types, architecture and unit tests
 
 format: $(DONE)
-	@$(BIN)/ruff format --check --quiet src/navarch/network src/navarch/run src/navarch/cli || { echo "run: $(BIN)/ruff format"; exit 1; }
+	@$(BIN)/ruff format --check --quiet src tests bench || { echo "run: $(BIN)/ruff format src tests bench"; exit 1; }
 
 lint: $(DONE) ## ruff
-	@$(BIN)/ruff check --quiet src tests && echo "lint: clean"
+	@$(BIN)/ruff check --quiet src tests bench && echo "lint: clean"
 
 types: $(DONE) ## mypy --strict
 	@$(BIN)/mypy --no-error-summary && echo "types: clean"
@@ -52,8 +52,8 @@ unit: $(DONE)
 sizes: $(DONE)
 	@$(BIN)/python tests/sizes.py src/navarch
 
-test: prepare ## every test, real containers included
-	@$(BIN)/python -m pytest tests
+test: prepare format lint types ## everything: format, lint, types and every test, real containers included
+	@$(BIN)/python -m pytest tests/architecture tests/unit tests/contract tests/component tests/real
 
 real: prepare ## tests with root, containers and network namespaces only
 	@$(BIN)/python -m pytest tests/real

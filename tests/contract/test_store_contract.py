@@ -140,9 +140,7 @@ SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[Healt
 @pytest.mark.parametrize("kind", KINDS)
 @SETTINGS
 @given(history=histories, compact_at=st.integers(0, 25), watch_from=st.integers(1, 25))
-def test_a_history_means_what_the_model_says(
-    kind: str, history: list[list[tuple[str, str, bytes, str]]], compact_at: int, watch_from: int
-) -> None:
+def test_a_history_means_what_the_model_says(kind: str, history: list[list[tuple[str, str, bytes, str]]], compact_at: int, watch_from: int) -> None:
     async def body(store: Store, clock: Clock) -> None:
         model = Model()
         heard: list[Change] = []
@@ -215,9 +213,7 @@ async def check_watch(store: Store, model: Model, after: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @SETTINGS
 @given(history=histories)
-def test_transactions_sent_without_waiting_take_effect_in_the_order_of_the_calls(
-    kind: str, history: list[list[tuple[str, str, bytes, str]]]
-) -> None:
+def test_transactions_sent_without_waiting_take_effect_in_the_order_of_the_calls(kind: str, history: list[list[tuple[str, str, bytes, str]]]) -> None:
     async def body(store: Store, clock: Clock) -> None:
         model = Model()
         sent = []

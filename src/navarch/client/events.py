@@ -96,11 +96,6 @@ class Recorder:
             except Unreachable:
                 await asyncio.sleep(1.0)
 
-    async def flush(self) -> None:
-        """Waits until nothing is queued."""
-        while not self._queue.empty():
-            await asyncio.sleep(0.01)
-
     def _allowed(self, involved: core_v1.ObjectReference, now: float) -> bool:
         key = (involved.uid or "", involved.name or "")
         tokens, last = self._tokens.pop(key, (_BURST, now))

@@ -88,9 +88,7 @@ def in_gap(state: database.State, low: int, high: int) -> bool:
     return any(low == gap.below and gap.above + 1 == high for gap in state.gaps)
 
 
-def row_findings(
-    where: str, newest: tuple[int, int] | None, row: tuple[int, int, bool], revision: int, above: bool
-) -> Iterator[str]:
+def row_findings(where: str, newest: tuple[int, int] | None, row: tuple[int, int, bool], revision: int, above: bool) -> Iterator[str]:
     created, previous, deleted = abs(row[0]), row[1], row[2]
     if deleted != (row[0] < 0):
         yield f"{where}: is half a deletion"

@@ -224,9 +224,7 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._inserts = [""] + [
-            "INSERT INTO history VALUES " + ",".join(["(?,?,?,?,?,?,?)"] * n) for n in range(1, ROWS_PER_STATEMENT + 1)
-        ]
+        self._inserts = [""] + ["INSERT INTO history VALUES " + ",".join(["(?,?,?,?,?,?,?)"] * n) for n in range(1, ROWS_PER_STATEMENT + 1)]
         self.unsaved_pages = 0
         """About how many pages the write-ahead log holds that are not yet in the file."""
 
@@ -445,9 +443,7 @@ def revision_at(connection: sqlite3.Connection, when: int, low: int, high: int) 
     found = after
     while after < until:
         middle = (after + until + 1) // 2
-        row = connection.execute(
-            "SELECT id, at FROM history WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1", (after, middle)
-        ).fetchone()
+        row = connection.execute("SELECT id, at FROM history WHERE id > ? AND id <= ? ORDER BY id DESC LIMIT 1", (after, middle)).fetchone()
         if row is None:
             after = middle
         elif row[1] <= when:
@@ -463,9 +459,7 @@ def unpack_changes(row: Sequence[Any]) -> Iterator[Change]:
     ids, created, previous, lengths, before_lengths = (numbers(row[n]) for n in (0, 2, 3, 4, 6))
     values, befores = row[5] or b"", row[7] or b""
     at = before_at = 0
-    for row_id, key, birth, prior, length, before_length in zip(
-        ids, row[1].split("\0"), created, previous, lengths, before_lengths, strict=True
-    ):
+    for row_id, key, birth, prior, length, before_length in zip(ids, row[1].split("\0"), created, previous, lengths, before_lengths, strict=True):
         value = before = None
         if length >= 0:
             value = values[at : at + length]
@@ -478,4 +472,3 @@ def unpack_changes(row: Sequence[Any]) -> Iterator[Change]:
 
 def numbers(packed: str) -> list[int]:
     return list(map(int, packed.split(",")))
-

@@ -61,9 +61,7 @@ async def test_a_killed_store_keeps_every_acknowledged_write(tmp_path: pathlib.P
 
 async def write_until_killed(path: pathlib.Path, start: int, seconds: float) -> list[str]:
     """The lines that a writing process got out before it was killed, some time after its first."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", WRITER, str(path), str(start), stdout=asyncio.subprocess.PIPE
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", WRITER, str(path), str(start), stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     lines = [await asyncio.wait_for(process.stdout.readline(), 20)]
     reading = asyncio.create_task(process.stdout.read())

@@ -25,16 +25,12 @@ def _add(node: Any, plugin: dict[str, Any], container: str, netns: str, command:
         "CNI_PATH": plugin_folder(),
     }
     configuration = json.dumps({"cniVersion": "1.0.0", "name": "navarch", **plugin}).encode()
-    done = node.call(
-        lambda: subprocess.run([f"{plugin_folder()}/bridge"], input=configuration, env=environment, capture_output=True, check=False)
-    )
+    done = node.call(lambda: subprocess.run([f"{plugin_folder()}/bridge"], input=configuration, env=environment, capture_output=True, check=False))
     assert done.returncode == 0, done.stdout
     return json.loads(done.stdout) if done.stdout else None
 
 
-def test_pods_get_addresses_a_way_out_and_host_ports(
-    machine: Any, tcp: Any, udp: Any, tmp_path: pathlib.Path, namespace: Any, echo: Any
-) -> None:
+def test_pods_get_addresses_a_way_out_and_host_ports(machine: Any, tcp: Any, udp: Any, tmp_path: pathlib.Path, namespace: Any, echo: Any) -> None:
     try:
         plugin_folder()
     except PluginsMissing as missing:

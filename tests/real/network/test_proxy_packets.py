@@ -56,9 +56,7 @@ class Cluster:
             ),
         )
         endpoints = [
-            discovery_v1.Endpoint(
-                addresses=[self.machine.addresses[pod]], nodeName="n1", conditions=discovery_v1.EndpointConditions(ready=ready)
-            )
+            discovery_v1.Endpoint(addresses=[self.machine.addresses[pod]], nodeName="n1", conditions=discovery_v1.EndpointConditions(ready=ready))
             for pod, ready in pods_ready.items()
         ]
         endpoints += [discovery_v1.Endpoint(addresses=[address], nodeName="n2") for address in remote]

@@ -29,5 +29,5 @@ def test_urls(url: str, wanted: str) -> None:
 def test_page() -> None:
     text = "<p title='/no'><a class=x href='/a?b=1&amp;c=2'>/b</a><img src=/i.png><a href=\"http://e/\">e</a>"
     assert links.page(text, REWRITE) == (
-        f"<p title='/no'><a class=x href=\"{PREFIX}/a?b=1&amp;c=2\">/b</a><img src=\"{PREFIX}/i.png\"><a href=\"http://e/\">e</a>"
+        f'<p title=\'/no\'><a class=x href="{PREFIX}/a?b=1&amp;c=2">/b</a><img src="{PREFIX}/i.png"><a href="http://e/">e</a>'
     )

@@ -19,9 +19,7 @@ from navarch.network.dns.core.zone import Zone
 
 def _service(name: str, **spec: Any) -> core_v1.Service:
     ports = [core_v1.ServicePort(name="http", port=80, protocol="TCP"), core_v1.ServicePort(name="dns", port=53, protocol="UDP")]
-    return core_v1.Service(
-        metadata=meta_v1.ObjectMeta(name=name, namespace="default"), spec=core_v1.ServiceSpec(**{"ports": ports, **spec})
-    )
+    return core_v1.Service(metadata=meta_v1.ObjectMeta(name=name, namespace="default"), spec=core_v1.ServiceSpec(**{"ports": ports, **spec}))
 
 
 def _slice(*endpoints: discovery_v1.Endpoint, family: str = "IPv4") -> discovery_v1.EndpointSlice:

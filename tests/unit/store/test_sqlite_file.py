@@ -1,6 +1,6 @@
 """What the SQLite store does with its file: faults, upkeep, backup and restore, and what `check` finds."""
 
-# ruff: noqa: ASYNC240 - the tests look at files between steps; nobody else runs meanwhile
+
 
 from __future__ import annotations
 
