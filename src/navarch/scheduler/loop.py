@@ -1,7 +1,8 @@
 """The scheduler's life: informers keep the columns, the queue hands out pods, decisions are bound.
 
 A decision is assumed at once: the pod counts on its node before the API server has heard of it, so the next decision does
-not wait. Binding runs beside; when it fails the assumption is taken back and the pod tried again.
+not wait. Binding runs beside; when it fails the assumption is taken back and the pod tried again. A pod that fits nowhere may
+evict others (`core.preempt`); it is nominated for that node, so that nobody less important takes the room.
 
 Upstream counterpart: pkg/scheduler (Scheduler, scheduleOne, eventhandlers).
 """
@@ -9,6 +10,7 @@ Upstream counterpart: pkg/scheduler (Scheduler, scheduleOne, eventhandlers).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -18,9 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.api.policy import v1 as policy_v1
 from navarch.client import kubeconfig
 from navarch.client.events import Recorder
 from navarch.client.informer import Added, Deleted, Informer, Modified
@@ -29,12 +31,18 @@ from navarch.client.rest import Client, Unreachable
 from navarch.lib import backoff, tasks
 from navarch.machinery import errors, selectors, timestamps
 from navarch.scheduler.core import topology
+from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor
+from navarch.scheduler.core.profile import DEFAULT
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
 from navarch.scheduler.core.terms import Demand, Reader, SpreadTerm
-from navarch.scheduler.queue import Queue, Waiting
+from navarch.scheduler.owners import Owners
+from navarch.scheduler.queue import Event, Queue, Waiting
+from navarch.scheduler.statuses import WRITERS, Pending, Statuses
 
 _log = logging.getLogger(__name__)
 _BINDINGS_AT_ONCE = 64
+_TURN_SECONDS = 0.01
+"""How long decisions are made in a row before the event loop gets its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,91 +97,123 @@ class Scheduler:
         self._name = options.scheduler_name
         self._core = Core()
         self._columns = self._core.columns
+        self._preemptor = Preemptor(self._columns)
         self._reader = Reader()
         self._queue = Queue()
         self._wakeup = asyncio.Event()
-        self._helped = False
         self._assumed: dict[str, str] = {}
-        self._binding: set[str] = set()
         self._slots = asyncio.Semaphore(_BINDINGS_AT_ONCE)
         self._recorder = Recorder(client, self._name)
+        self._statuses = Statuses(client, self._recorder, self._name)
         self._pods = Informer(client, core_v1.Pod)
         self._nodes = Informer(client, core_v1.Node)
         self._namespaces = Informer(client, core_v1.Namespace)
-        by_namespace = {"namespace": lambda obj: [obj.metadata.namespace or ""]}
-        self._services = Informer(client, core_v1.Service, indexes=by_namespace)
-        self._sets = Informer(client, apps_v1.ReplicaSet)
-        self._stateful = Informer(client, apps_v1.StatefulSet)
+        self._budgets = Informer(client, policy_v1.PodDisruptionBudget)
+        self._owners = Owners(client)
+        self._allowed: tuple[Budget, ...] = ()
         self._random = random.Random()
-        self.decisions: dict[str, Chosen | Unschedulable] = {}
 
     async def start(self, group: tasks.Group) -> None:
         """Fills the columns, then schedules."""
         self._group = group
-        first: tuple[Informer[Any], ...] = (self._namespaces, self._nodes, self._services, self._sets, self._stateful)
+        first: tuple[Informer[Any], ...] = (self._namespaces, self._nodes, self._budgets, *self._owners.informers)
         for informer in (*first, self._pods):
             group.start(f"informer {informer.kind.__name__}", informer.run())
         for informer in first:
             await informer.synced.wait()
         self._namespaces.subscribe(self._namespace_changed)
         self._nodes.subscribe(self._node_changed)
+        self._budgets.subscribe(self._budget_changed)
         await self._pods.synced.wait()
         self._pods.subscribe(self._pod_changed)
         group.start("events", self._recorder.run())
+        for number in range(WRITERS):
+            group.start(f"statuses {number}", self._statuses.run())
         group.start("schedule", self._loop())
 
     # ---- observing ----
 
+    def _happened(self, event: Event) -> None:
+        """Something changed that may let a waiting pod be placed."""
+        self._queue.happened(event, time.time())
+        self._wakeup.set()
+
     def _namespace_changed(self, change: Any) -> None:
         match change:
             case Added(namespace) | Modified(_, namespace):
-                self._columns.namespaces[namespace.metadata.name] = namespace.metadata.labels or {}
+                held = self._columns.namespaces.get(namespace.metadata.name)
+                labels = namespace.metadata.labels or {}
+                if held == labels:
+                    return
+                self._columns.namespaces[namespace.metadata.name] = labels
             case Deleted(namespace):
                 self._columns.namespaces.pop(namespace.metadata.name, None)
         self._columns.counters.forget()
+        self._happened(Event.NAMESPACE)
 
     def _node_changed(self, change: Any) -> None:
         match change:
-            case Added(node) | Modified(_, node):
-                changed = self._columns.put_node(node)
+            case Added(node):
+                self._columns.put_node(node)
+                self._happened(Event.NODE_ADDED)
+            case Modified(old, node):
+                if self._columns.put_node(node):
+                    for event in _node_events(old, node):
+                        self._happened(event)
             case Deleted(node):
                 self._columns.remove_node(node.metadata.name)
-                changed = True
-        if changed:
-            self._help()
+                self._happened(Event.NODE_LABELS)
+
+    def _budget_changed(self, change: Any) -> None:
+        self._allowed = tuple(_budget(b) for b in self._budgets.list())
 
     def _pod_changed(self, change: Any) -> None:
         match change:
             case Deleted(pod):
                 self._forget(pod)
-            case Added(pod) | Modified(_, pod):
-                self._see(pod)
+            case Added(pod):
+                self._see(pod, None)
+            case Modified(old, pod):
+                self._see(pod, old)
 
     def _forget(self, pod: core_v1.Pod) -> None:
         uid = _meta(pod).uid or ""
         self._queue.remove(uid)
         self._assumed.pop(uid, None)
-        self.decisions.pop(uid, None)
-        if self._columns.remove_pod(uid) is not None:
-            self._help()
+        self._statuses.forget(uid)
+        placed = self._columns.remove_pod(uid)
+        if self._columns.withdraw(uid) or placed is not None:
+            self._happened(Event.POD_GONE)
 
-    def _see(self, pod: core_v1.Pod) -> None:
+    def _see(self, pod: core_v1.Pod, old: core_v1.Pod | None) -> None:
         m, spec = _meta(pod), pod.spec or core_v1.PodSpec()
         uid = m.uid or ""
-        finished = pod.status is not None and pod.status.phase in ("Succeeded", "Failed")
-        if finished:
+        if pod.status is not None and pod.status.phase in ("Succeeded", "Failed"):
             self._forget(pod)
         elif spec.nodeName:
             self._queue.remove(uid)
+            self._statuses.forget(uid)
+            self._columns.withdraw(uid)
             self._place(pod, uid, spec.nodeName)
         elif m.deletionTimestamp is not None or spec.schedulingGates or (spec.schedulerName or "default-scheduler") != self._name:
             self._queue.remove(uid)
-        elif uid not in self._queue and uid not in self._assumed:
-            since = timestamps.parse(m.creationTimestamp) if m.creationTimestamp else 0.0
-            self._queue.add(Waiting(uid, f"{m.namespace}/{m.name}", spec.priority or 0, since))
+        elif uid in self._assumed:
+            return
+        elif uid not in self._queue:
+            self._wait(pod)
+        elif old is not None and (old.spec != pod.spec or _meta(old).labels != m.labels):
+            self._queue.changed(uid, spec.priority or 0)
             self._wakeup.set()
-        else:
-            self._help()
+
+    def _wait(self, pod: core_v1.Pod) -> None:
+        """A pod to be scheduled."""
+        m = _meta(pod)
+        since = timestamps.parse(m.creationTimestamp) if m.creationTimestamp else 0.0
+        priority = (pod.spec.priority if pod.spec is not None else None) or 0
+        self._queue.add(Waiting(m.uid or "", f"{m.namespace}/{m.name}", priority, since))
+        if pod.status is not None and pod.status.nominatedNodeName:
+            self._columns.nominate(self._reader.read(pod), pod.status.nominatedNodeName)
+        self._wakeup.set()
 
     def _place(self, pod: core_v1.Pod, uid: str, node: str) -> None:
         """Counts a bound pod. One we assumed there is counted already, unless what it asks for changed."""
@@ -182,35 +222,31 @@ class Scheduler:
         demand = self._reader.read(pod, started=_started(pod))
         if held is None or self._columns.names[held.slot] != node:
             self._columns.put_pod(demand, node)
+            self._happened(Event.POD_PLACED)
         elif _differs(held.demand, demand):
             self._columns.put_pod(demand, node)
-            self._help()
-
-    def _help(self) -> None:
-        """Something changed that may let a waiting pod be placed."""
-        self._helped = True
-        self._wakeup.set()
+            self._happened(Event.POD_GONE)
+        else:
+            held.demand.started = demand.started
 
     # ---- deciding ----
 
     async def _loop(self) -> None:
         wait: float | None = None
         while True:
-            try:
-                await asyncio.wait_for(self._wakeup.wait(), min(wait or 30.0, 30.0))
-            except TimeoutError:
-                self._queue.flush(time.time())
-                self._helped = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wakeup.wait(), wait)
             self._wakeup.clear()
-            if self._helped:
-                wait = self._queue.wake(time.time())
-                self._helped = wait is not None
+            self._queue.due(time.time())
             turn = time.perf_counter()
             while (waiting := self._queue.pop()) is not None:
                 self._try(waiting)
-                if time.perf_counter() - turn > 0.01:
+                if time.perf_counter() - turn > _TURN_SECONDS:
                     await asyncio.sleep(0)
                     turn = time.perf_counter()
+            wait = self._queue.due(time.time())
+            if wait is not None:
+                wait = max(wait, 0.001)
 
     def _try(self, waiting: Waiting) -> None:
         pod = self._pods.by_key(waiting.key)
@@ -218,42 +254,70 @@ class Scheduler:
             self._queue.remove(waiting.uid)
             return
         demand = self._demand(pod)
+        nominated = self._columns.withdraw(waiting.uid)
         outcome = self._core.schedule(demand, self._random.getrandbits(30))
-        self.decisions[waiting.uid] = outcome
         match outcome:
             case Chosen():
                 self._assumed[waiting.uid] = outcome.node
                 self._columns.put_pod(demand, outcome.node)
+                self._queue.happened(Event.POD_PLACED, time.time())
                 self._group.start(f"bind {waiting.key}", self._bind(pod, waiting, outcome))
             case Unschedulable():
-                self._queue.failed(waiting, time.time())
-                self._group.start(f"explain {waiting.key}", self._explain(pod, outcome.message))
+                self._refuse(pod, waiting, demand, outcome, nominated)
 
     def _demand(self, pod: core_v1.Pod) -> Demand:
         """The pod's demand, with the default spread when it belongs to something and names none."""
         spreads: tuple[SpreadTerm, ...] = ()
         if pod.spec is not None and not pod.spec.topologySpreadConstraints:
-            selector = self._default_selector(pod)
+            selector = self._owners.selector(pod)
             if not selector.empty and not selector.nothing:
                 spreads = topology.system_spreads(selector)
         return self._reader.read(pod, spreads)
 
-    def _default_selector(self, pod: core_v1.Pod) -> selectors.Selector:
-        """The selectors of the pod's Services and of its controller together."""
-        m = _meta(pod)
-        requirements: list[selectors.Requirement] = []
-        for service in self._services.by_index("namespace", m.namespace or ""):
-            wanted = (service.spec.selector if service.spec else None) or {}
-            if wanted and all((m.labels or {}).get(k) == v for k, v in wanted.items()):
-                requirements += selectors.from_set(wanted).requirements
-        owner = next((o for o in m.ownerReferences or () if o.controller), None)
-        if owner is not None and owner.kind in ("ReplicaSet", "StatefulSet"):
-            holder: Any = (self._sets if owner.kind == "ReplicaSet" else self._stateful).get(owner.name or "", m.namespace or "")
-            if holder is not None and holder.spec is not None:
-                requirements += selectors.from_object(holder.spec.selector).requirements
-        return selectors.Selector(tuple(dict.fromkeys(requirements)))
+    def _refuse(self, pod: core_v1.Pod, waiting: Waiting, demand: Demand, refused: Unschedulable, nominated: str | None) -> None:
+        """The pod fits nowhere: others may have to go for it, and it waits."""
+        message = refused.message
+        if refused.nodes and DEFAULT.preempts:
+            seed = self._random.getrandbits(30)
+            match self._preemptor.preempt(demand, refused, DEFAULT, self._allowed, nominated, seed):
+                case Preempted() as plan:
+                    nominated = plan.node
+                    self._preempt(pod, demand, plan)
+                case Helpless(text, waits):
+                    message = f"{message} preemption: {text}"
+                    nominated = nominated if waits else None
+        if nominated is not None:
+            self._columns.nominate(demand, nominated)
+        self._queue.failed(waiting, time.time(), refused.plugins)
+        self._statuses.pending(pod, Pending(message, nominated or ""))
+
+    def _preempt(self, pod: core_v1.Pod, demand: Demand, plan: Preempted) -> None:
+        slot = self._columns.slots[plan.node]
+        for other in list(self._columns.nominated.get(slot, {}).values()):
+            holder = self._pods.by_key(other.key)
+            if other.ask.priority < demand.ask.priority and holder is not None:
+                self._columns.withdraw(other.uid)
+                self._group.start(f"withdraw {other.key}", self._withdraw(holder))
+        for victim in plan.victims:
+            found = self._pods.by_key(victim.key)
+            if found is not None and not victim.preempted:
+                victim.preempted = True
+                self._group.start(f"evict {victim.key}", self._evict(found, victim, pod, plan.node))
 
     # ---- doing ----
+
+    async def _withdraw(self, pod: core_v1.Pod) -> None:
+        try:
+            await self._statuses.clear_nomination(pod)
+        except (errors.ApiError, Unreachable) as error:
+            _log.info("nomination of %s: %s", _meta(pod).name, error)
+
+    async def _evict(self, found: core_v1.Pod, victim: Demand, pod: core_v1.Pod, node: str) -> None:
+        try:
+            await self._statuses.evict(found, pod, node)
+        except (errors.ApiError, Unreachable) as error:
+            _log.warning("preempting %s: %s", victim.key, error)
+            victim.preempted = False
 
     async def _bind(self, pod: core_v1.Pod, waiting: Waiting, chosen: Chosen) -> None:
         m = _meta(pod)
@@ -277,49 +341,47 @@ class Scheduler:
         if isinstance(error, errors.NotFound):
             self._queue.remove(waiting.uid)
         else:
-            self._queue.failed(waiting, time.time())
-            self._help()
+            self._queue.retry(waiting, time.time())
+        self._happened(Event.POD_GONE)
 
-    async def _explain(self, pod: core_v1.Pod, message: str) -> None:
-        """Tells why a pod is pending: an event, and its condition PodScheduled."""
-        m = _meta(pod)
-        self._recorder.event(pod, "Warning", "FailedScheduling", message)
-        held = next((c for c in (pod.status.conditions or ()) if c.type == "PodScheduled"), None) if pod.status else None
-        if held is not None and (held.status, held.reason, held.message) == ("False", "Unschedulable", message):
-            return
-        since = held.lastTransitionTime if held is not None and held.status == "False" else timestamps.seconds(time.time())
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": message,
-            "lastTransitionTime": since,
-            "observedGeneration": m.generation,
-        }
-        patch = {"metadata": {"uid": m.uid}, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(core_v1.Pod, m.name or "", patch, m.namespace or "", how="strategic", subresource="status")
-        except (errors.ApiError, Unreachable) as error:
-            _log.debug("status of %s: %s", waiting_name(pod), error)
+
+def _node_events(old: core_v1.Node, node: core_v1.Node) -> list[Event]:
+    """What a changed node may help with."""
+    found: list[Event] = []
+    a, b = old.spec or core_v1.NodeSpec(), node.spec or core_v1.NodeSpec()
+    if _meta(old).labels != _meta(node).labels:
+        found.append(Event.NODE_LABELS)
+    if (a.taints, a.unschedulable) != (b.taints, b.unschedulable):
+        found.append(Event.NODE_TAINTS)
+    if (old.status.allocatable if old.status else None) != (node.status.allocatable if node.status else None):
+        found.append(Event.NODE_RESOURCES)
+    return found
+
+
+def _budget(pdb: policy_v1.PodDisruptionBudget) -> Budget:
+    spec, status = pdb.spec or policy_v1.PodDisruptionBudgetSpec(), pdb.status or policy_v1.PodDisruptionBudgetStatus()
+    return Budget(
+        (pdb.metadata.namespace if pdb.metadata else None) or "",
+        selectors.from_object(spec.selector),
+        status.disruptionsAllowed or 0,
+        frozenset(status.disruptedPods or ()),
+    )
 
 
 def _differs(held: Demand, seen: Demand) -> bool:
     """Whether a placed pod counts otherwise than it did."""
     a, b = held.ask, seen.ask
-    if held.terminating != seen.terminating or held.started != seen.started:
+    if held.terminating != seen.terminating:
         return True
     return a is not b and (a.requests, a.labels, a.counted) != (b.requests, b.labels, b.counted)
 
 
 def _started(pod: core_v1.Pod) -> float:
+    """When a pod started; one that has not counts as starting now (GetPodStartTime)."""
     began = pod.status.startTime if pod.status is not None else None
-    return timestamps.parse(began) if began else 0.0
+    return timestamps.parse(began) if began else time.time()
 
 
-def waiting_name(pod: core_v1.Pod) -> str:
-    return f"{_meta(pod).namespace}/{_meta(pod).name}"
-
-
-def _meta(pod: core_v1.Pod) -> meta_v1.ObjectMeta:
-    assert pod.metadata is not None
-    return pod.metadata
+def _meta(obj: core_v1.Pod | core_v1.Node) -> meta_v1.ObjectMeta:
+    assert obj.metadata is not None
+    return obj.metadata

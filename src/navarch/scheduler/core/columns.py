@@ -85,6 +85,7 @@ class Columns:
         self._journal: list[int] = []
         self._journal_start = 0
         self._nominations: dict[str, int] = {}
+        self._names: tuple[int, tuple[str, ...]] = (-1, ())
         self._free = list(range(capacity - 1, -1, -1))
         self._fingerprints: dict[str, object] = {}
 
@@ -128,6 +129,8 @@ class Columns:
         for mask in self.taints.values():
             mask[slot] = False
         self._drop_images(slot)
+        for uid in list(self.nominated.get(slot, {})):
+            self.withdraw(uid)
         if not self.by_slot[slot]:
             self._release(name, slot)
 
@@ -210,6 +213,12 @@ class Columns:
                 if not mask.any():
                     del self.images[name]
 
+    def names_now(self) -> tuple[str, ...]:
+        """The nodes' names by slot, to keep."""
+        if self._names[0] != self.node_generation:
+            self._names = (self.node_generation, tuple(self.names))
+        return self._names[1]
+
     def label(self, key: str) -> Ints | None:
         """A label's codes over all slots; None when no node ever had it."""
         column = self.labels.get(key)
@@ -265,24 +274,25 @@ class Columns:
 
     # ---- pods that wait for room ----
 
-    def nominate(self, demand: Demand, node: str | None) -> None:
-        """Remembers that a pod waits for room on a node (None: no longer)."""
-        held = self._nominations.pop(demand.uid, None)
-        if held is not None:
-            del self.nominated[held][demand.uid]
-            if not self.nominated[held]:
-                del self.nominated[held]
-            self._note(held)
-        slot = self.slots.get(node) if node else None
-        if slot is not None:
+    def nominate(self, demand: Demand, node: str) -> None:
+        """Remembers that a pod waits for room on a node."""
+        self.withdraw(demand.uid)
+        slot = self.slots.get(node)
+        if slot is not None and self.alive[slot]:
             self._nominations[demand.uid] = slot
             self.nominated.setdefault(slot, {})[demand.uid] = demand
             self._note(slot)
 
-    def nomination(self, uid: str) -> str | None:
-        """The node a pod waits for."""
-        slot = self._nominations.get(uid)
-        return None if slot is None else self.names[slot]
+    def withdraw(self, uid: str) -> str | None:
+        """Forgets that a pod waits for room; the node it waited for."""
+        slot = self._nominations.pop(uid, None)
+        if slot is None:
+            return None
+        del self.nominated[slot][uid]
+        if not self.nominated[slot]:
+            del self.nominated[slot]
+        self._note(slot)
+        return self.names[slot]
 
     # ---- what changed ----
 

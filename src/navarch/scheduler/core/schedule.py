@@ -5,7 +5,11 @@ Upstream counterpart: pkg/scheduler/schedule_one.go (findNodesThatFitPod, priori
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,32 +39,59 @@ class Verdict:
     final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Unschedulable:
-    """No node can take the pod: each node's verdict, and the plugins that gave one."""
+class Reason(NamedTuple):
+    """What one filter said about some nodes (by slot)."""
 
-    verdicts: dict[str, Verdict]
+    plugin: str
+    text: str
+    final: bool
+    slots: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Unschedulable:
+    """No node can take the pod, and why. One object may answer many pods with the same ask."""
+
+    reasons: tuple[Reason, ...]
+    names: tuple[str, ...]
+    """Nodes by slot, at that time."""
     nodes: int
     whole: str = ""
     """A reason that concerns the pod, not nodes."""
-    plugins: frozenset[str] = field(default_factory=frozenset)
 
-    @property
+    @functools.cached_property
     def message(self) -> str:
         """`0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`"""
-        return histogram([t for v in self.verdicts.values() for t in v.texts], self.nodes, self.whole)
+        counted: dict[str, int] = {}
+        for reason in self.reasons:
+            counted[reason.text] = counted.get(reason.text, 0) + len(reason.slots)
+        return histogram(counted, self.nodes, self.whole)
+
+    @functools.cached_property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Every node's verdict."""
+        found: dict[str, Verdict] = {}
+        for plugin, text, final, slots in self.reasons:
+            for slot in slots:
+                name = self.names[int(slot)]
+                held = found.get(name)
+                texts, before = (held.texts, held.final) if held is not None else ((), False)
+                found[name] = Verdict(plugin, (*texts, text), final or before)
+        return found
+
+    @property
+    def plugins(self) -> frozenset[str]:
+        """Who refused any node."""
+        return frozenset(r.plugin for r in self.reasons)
 
 
-def histogram(texts: list[str], nodes: int, whole: str = "") -> str:
-    """Texts counted, in upstream's words."""
+def histogram(counted: Mapping[str, int], nodes: int, whole: str = "") -> str:
+    """Texts with their numbers, in upstream's words."""
     if not nodes:
         return "no nodes available to schedule pods"
     head = f"0/{nodes} nodes are available:"
     if whole:
         return f"{head} {whole}."
-    counted: dict[str, int] = {}
-    for text in texts:
-        counted[text] = counted.get(text, 0) + 1
     parts = sorted(f"{number} {text}" for text, number in counted.items())
     return f"{head} {', '.join(parts)}." if parts else head
 
@@ -71,18 +102,31 @@ class Core:
     def __init__(self, columns: Columns | None = None) -> None:
         self.columns = columns if columns is not None else Columns()
         self.boards = Boards(self.columns)
+        self._refused: OrderedDict[tuple[Ask, str], tuple[int, int, Unschedulable]] = OrderedDict()
 
     def schedule(self, demand: Demand, seed: int, profile: Profile = DEFAULT) -> Chosen | Unschedulable:
         """The best node; among equals the seed picks one."""
         board = self.boards.get(demand.ask, profile)
         mask = feasible(board, demand.ask)
         if not mask.any():
-            return explain(View(self.columns, demand.ask, profile))
+            return self._refuse(demand.ask, profile)
         total = totals(board, demand.ask, mask)
         total = np.where(mask, total, -1)
         top = int(total.max())
         best = np.flatnonzero(total == top)
         return Chosen(self.columns.names[int(best[seed % len(best)])], top, len(best))
+
+    def _refuse(self, ask: Ask, profile: Profile) -> Unschedulable:
+        """Why; found once for pods that ask for the same while nothing changes."""
+        now = (self.columns.moment, self.columns.node_generation)
+        held = self._refused.get((ask, profile.name))
+        if held is not None and held[:2] == now:
+            return held[2]
+        found = explain(View(self.columns, ask, profile))
+        self._refused[ask, profile.name] = (*now, found)
+        if len(self._refused) > _KEPT:
+            self._refused.popitem(last=False)
+        return found
 
 
 def _own_view(board: Board, ask: Ask) -> View:
@@ -156,32 +200,24 @@ def _less(left: Mask, said: list[Refusal]) -> Mask:
 
 
 CONFLICT = "pod affinity terms conflict"
+NOT_NAMED = "node(s) didn't satisfy plugin(s) [NodeAffinity]"
+_KEPT = 256
 
 
 def explain(view: View) -> Unschedulable:
-    """Every node's verdict."""
+    """What the filters say about every node."""
     columns = view.columns
+    names, every = columns.names_now(), np.flatnonzero(columns.alive)
     named = filters.named_nodes(view.ask) if "NodeAffinity" not in view.profile.disabled_filters else None
     if named is not None and not named:
-        verdict = Verdict("NodeAffinity", (CONFLICT,), True)
-        nodes = {columns.names[int(s)]: verdict for s in np.flatnonzero(columns.alive)}
-        return Unschedulable(nodes, columns.alive_count, CONFLICT, frozenset({"NodeAffinity"}))
-    texts: dict[str, list[str]] = {}
-    plugins: dict[str, str] = {}
-    final: set[str] = set()
-    for name, said in refusals(view):
-        for refusal in said:
-            for slot in np.flatnonzero(refusal.nodes):
-                node = columns.names[int(slot)]
-                plugins[node] = name
-                texts.setdefault(node, []).append(refusal.text)
-                if refusal.final:
-                    final.add(node)
-    verdicts = {node: Verdict(plugins[node], tuple(said), node in final) for node, said in texts.items()}
+        return Unschedulable((Reason("NodeAffinity", CONFLICT, True, every),), names, columns.alive_count, CONFLICT)
+    said = [Reason(plugin, r.text, r.final, np.flatnonzero(r.nodes & columns.alive)) for plugin, found in refusals(view) for r in found]
     if named is not None:
-        outside = Verdict("NodeAffinity", ("node(s) didn't satisfy plugin(s) [NodeAffinity]",), True)
-        verdicts = {node: v if node in named else outside for node, v in verdicts.items()}
-    return Unschedulable(verdicts, columns.alive_count, "", frozenset(v.plugin for v in verdicts.values()))
+        inside = np.zeros(columns.capacity, np.bool_)
+        inside[[columns.slots[n] for n in named if n in columns.slots]] = True
+        said = [r._replace(slots=r.slots[inside[r.slots]]) for r in said]
+        said.append(Reason("NodeAffinity", NOT_NAMED, True, every[~inside[every]]))
+    return Unschedulable(tuple(r for r in said if len(r.slots)), names, columns.alive_count)
 
 
 TOPOLOGY_FILTERS = (("PodTopologySpread", topology.spread), ("InterPodAffinity", topology.affinity))

@@ -105,6 +105,8 @@ class Demand:
     terminating: bool = False
     started: float = 0.0
     """Seconds since the epoch; preemption spares the pods that have run for longest."""
+    preempted: bool = False
+    """It is being deleted to make room for another."""
 
     @property
     def key(self) -> str:
@@ -316,7 +318,14 @@ class Reader:
             ask = self._known[key] = ask_of(pod, spreads)
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
-        return Demand(m.uid or "", m.name or "", ask, spec.nodeName or "", m.deletionTimestamp is not None, started)
+        leaving = m.deletionTimestamp is not None
+        return Demand(m.uid or "", m.name or "", ask, spec.nodeName or "", leaving, started, leaving and _preempted(pod))
+
+
+def _preempted(pod: core_v1.Pod) -> bool:
+    conditions = (pod.status.conditions if pod.status is not None else None) or ()
+    found = next((c for c in conditions if c.type == "DisruptionTarget"), None)
+    return found is not None and found.status == "True" and found.reason == "PreemptionByScheduler"
 
 
 def _read_from(m: meta_v1.ObjectMeta, spec: core_v1.PodSpec, status: core_v1.PodStatus | None) -> bytes:

@@ -1,0 +1,134 @@
+"""What the scheduler writes about pods: why one is pending, where one waits for room, and that a victim must go.
+
+A pod's condition is written once per change of what it says, the newest wins, and a few are under way at a time: a flood of
+pending pods never stands in the way of bindings.
+
+Upstream counterparts: updatePod in schedule_one.go, framework/preemption/executor.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from navarch.api.core import v1 as core_v1
+from navarch.api.meta import v1 as meta_v1
+from navarch.client.events import Recorder
+from navarch.client.rest import Client, Unreachable
+from navarch.machinery import errors, timestamps
+
+_log = logging.getLogger(__name__)
+_AT_ONCE, _KNOWN = 8, 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a pod's status should say: why it is pending, and the node it waits for ("" for none)."""
+
+    message: str
+    nominated: str
+    reason: str = "Unschedulable"
+
+
+class Statuses:
+    """Writes to pods' statuses."""
+
+    def __init__(self, client: Client, recorder: Recorder, scheduler_name: str) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._name = scheduler_name
+        self._wanted: OrderedDict[str, tuple[core_v1.Pod, Pending]] = OrderedDict()
+        self._written: OrderedDict[str, Pending] = OrderedDict()
+        self._wakeup = asyncio.Event()
+
+    def pending(self, pod: core_v1.Pod, what: Pending) -> None:
+        """Tells why a pod is pending: an event now, the condition soon."""
+        self._recorder.event(pod, "Warning", "FailedScheduling", what.message)
+        uid = _meta(pod).uid or ""
+        if self._written.get(uid) == what and uid not in self._wanted:
+            return
+        self._wanted[uid] = (pod, what)
+        self._wakeup.set()
+
+    def forget(self, uid: str) -> None:
+        """The pod is bound or gone."""
+        self._wanted.pop(uid, None)
+        self._written.pop(uid, None)
+
+    async def run(self) -> None:
+        """One of the writers (start `_AT_ONCE` of them); until cancelled."""
+        while True:
+            while not self._wanted:
+                self._wakeup.clear()
+                await self._wakeup.wait()
+            uid, (pod, what) = self._wanted.popitem(last=False)
+            try:
+                await self._write(pod, what)
+            except errors.ApiError as error:
+                _log.debug("status of %s: %s", _meta(pod).name, error)
+                continue
+            except Unreachable:
+                self._wanted.setdefault(uid, (pod, what))
+                await asyncio.sleep(1.0)
+                continue
+            self._written[uid] = what
+            while len(self._written) > _KNOWN:
+                self._written.popitem(last=False)
+
+    async def _write(self, pod: core_v1.Pod, what: Pending) -> None:
+        m, status = _meta(pod), pod.status or core_v1.PodStatus()
+        held = next((c for c in status.conditions or () if c.type == "PodScheduled"), None)
+        told = (held.status, held.reason, held.message) if held is not None else ("", "", "")
+        if told == ("False", what.reason, what.message) and (status.nominatedNodeName or "") == what.nominated:
+            return
+        since = held.lastTransitionTime if held is not None and held.status == "False" else timestamps.seconds(time.time())
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": what.reason,
+            "message": what.message,
+            "lastTransitionTime": since,
+            "observedGeneration": m.generation,
+        }
+        patch: dict[str, Any] = {"conditions": [condition]}
+        if (status.nominatedNodeName or "") != what.nominated:
+            patch["nominatedNodeName"] = what.nominated or None
+        await self._patch(m, patch)
+
+    async def clear_nomination(self, pod: core_v1.Pod) -> None:
+        """A pod of higher priority took its place."""
+        await self._patch(_meta(pod), {"nominatedNodeName": None})
+
+    async def evict(self, victim: core_v1.Pod, preemptor: core_v1.Pod, node: str) -> None:
+        """Marks a victim and deletes it, gracefully. Raises as the client does; a victim that is gone already is fine."""
+        m = _meta(victim)
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{self._name}: preempting to accommodate a higher priority pod",
+            "lastTransitionTime": timestamps.seconds(time.time()),
+            "observedGeneration": m.generation,
+        }
+        try:
+            await self._patch(m, {"conditions": [condition]})
+            await self._client.delete(core_v1.Pod, m.name or "", m.namespace or "", uid=m.uid)
+        except (errors.NotFound, errors.Conflict):
+            return
+        self._recorder.event(victim, "Normal", "Preempted", f"Preempted by pod {_meta(preemptor).uid} on node {node}")
+
+    async def _patch(self, m: meta_v1.ObjectMeta, status: dict[str, Any]) -> None:
+        patch = {"metadata": {"uid": m.uid}, "status": status}
+        await self._client.patch(core_v1.Pod, m.name or "", patch, m.namespace or "", how="strategic", subresource="status")
+
+
+WRITERS = _AT_ONCE
+
+
+def _meta(pod: core_v1.Pod) -> meta_v1.ObjectMeta:
+    assert pod.metadata is not None
+    return pod.metadata

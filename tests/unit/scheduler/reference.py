@@ -1,0 +1,510 @@
+"""The scheduler, slow and obvious: one pod, one node, one plugin at a time, over API objects, as upstream's documentation says.
+
+It shares no code with `navarch.scheduler`. The differential tests compare its feasible nodes, reasons and scores with the
+columnar core's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from navarch.api.core import v1
+from navarch.api.meta import v1 as meta_v1
+
+Labels = dict[str, str]
+HOSTNAME = "kubernetes.io/hostname"
+_SUFFIX = {"m": Fraction(1, 1000), "": Fraction(1), "k": Fraction(1000), "M": Fraction(10**6), "G": Fraction(10**9)}
+_SUFFIX |= {"Ki": Fraction(2**10), "Mi": Fraction(2**20), "Gi": Fraction(2**30)}
+
+
+@dataclass
+class Cluster:
+    """Nodes, the pods on them, and the labels of namespaces."""
+
+    nodes: list[v1.Node]
+    pods: list[v1.Pod] = field(default_factory=list)
+    namespaces: dict[str, Labels] = field(default_factory=dict)
+
+    def on(self, node: v1.Node) -> list[v1.Pod]:
+        return [p for p in self.pods if p.spec is not None and p.spec.nodeName == name_of(node)]
+
+
+def name_of(obj: v1.Node | v1.Pod) -> str:
+    assert obj.metadata is not None
+    return obj.metadata.name or ""
+
+
+def labels_of(obj: v1.Node | v1.Pod) -> Labels:
+    assert obj.metadata is not None
+    return obj.metadata.labels or {}
+
+
+def namespace_of(pod: v1.Pod) -> str:
+    assert pod.metadata is not None
+    return pod.metadata.namespace or ""
+
+
+def spec_of(pod: v1.Pod) -> v1.PodSpec:
+    assert pod.spec is not None
+    return pod.spec
+
+
+def taints_of(node: v1.Node) -> list[v1.Taint]:
+    return (node.spec.taints if node.spec else None) or []
+
+
+# ---- label selectors ----------------------------------------------------------------------------------------------
+
+
+def is_empty(selector: meta_v1.LabelSelector | None) -> bool:
+    return selector is not None and not selector.matchLabels and not selector.matchExpressions
+
+
+def selects(selector: meta_v1.LabelSelector | None, labels: Labels) -> bool:
+    if selector is None:
+        return False
+    for key, value in (selector.matchLabels or {}).items():
+        if labels.get(key) != value:
+            return False
+    return all(_expression(e.key or "", e.operator or "", e.values or [], labels) for e in selector.matchExpressions or ())
+
+
+def _expression(key: str, operator: str, values: list[str], labels: Labels) -> bool:
+    if operator == "In":
+        return key in labels and labels[key] in values
+    if operator == "NotIn":
+        return key not in labels or labels[key] not in values
+    if operator == "Exists":
+        return key in labels
+    if operator == "DoesNotExist":
+        return key not in labels
+    if key not in labels or operator not in ("Gt", "Lt"):
+        return False
+    try:
+        held, bound = int(labels[key]), int(values[0])
+    except ValueError:
+        return False
+    return held > bound if operator == "Gt" else held < bound
+
+
+def completed(selector: meta_v1.LabelSelector | None, labels: Labels, match: list[str] | None) -> meta_v1.LabelSelector | None:
+    """The selector with matchLabelKeys filled in."""
+    own = {k: labels[k] for k in match or () if k in labels}
+    if selector is None or not own:
+        return selector
+    more = [meta_v1.LabelSelectorRequirement(key=k, operator="In", values=[v]) for k, v in own.items()]
+    return meta_v1.LabelSelector(matchLabels=selector.matchLabels, matchExpressions=[*(selector.matchExpressions or []), *more])
+
+
+# ---- node alone: filters ------------------------------------------------------------------------------------------
+
+
+def tolerates(t: v1.Toleration, taint: v1.Taint) -> bool:
+    if t.effect and t.effect != taint.effect:
+        return False
+    if t.key and t.key != taint.key:
+        return False
+    if t.operator == "Exists":
+        return True
+    return t.operator in (None, "", "Equal") and (t.value or "") == (taint.value or "")
+
+
+def tolerated(pod: v1.Pod, taint: v1.Taint) -> bool:
+    return any(tolerates(t, taint) for t in spec_of(pod).tolerations or ())
+
+
+def untolerated(pod: v1.Pod, node: v1.Node) -> bool:
+    return any(t.effect in ("NoSchedule", "NoExecute") and not tolerated(pod, t) for t in taints_of(node))
+
+
+def matches_node_term(term: v1.NodeSelectorTerm, node: v1.Node) -> bool:
+    if not term.matchExpressions and not term.matchFields:
+        return False
+    fields = {"metadata.name": name_of(node)}
+    if not all(_expression(e.key or "", e.operator or "", e.values or [], labels_of(node)) for e in term.matchExpressions or ()):
+        return False
+    return all(_expression(e.key or "", e.operator or "", e.values or [], fields) for e in term.matchFields or ())
+
+
+def affinity_of(pod: v1.Pod) -> v1.Affinity:
+    return spec_of(pod).affinity or v1.Affinity()
+
+
+def matches_node_affinity(pod: v1.Pod, node: v1.Node) -> bool:
+    for key, value in (spec_of(pod).nodeSelector or {}).items():
+        if labels_of(node).get(key) != value:
+            return False
+    affinity = affinity_of(pod).nodeAffinity
+    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
+    if required is None:
+        return True
+    return any(matches_node_term(t, node) for t in required.nodeSelectorTerms or ())
+
+
+def host_ports(pod: v1.Pod) -> list[tuple[str, str, int]]:
+    spec = spec_of(pod)
+    containers = [*(spec.containers or ()), *(c for c in spec.initContainers or () if c.restartPolicy == "Always")]
+    return [(p.hostIP or "0.0.0.0", p.protocol or "TCP", p.hostPort) for c in containers for p in c.ports or () if p.hostPort]
+
+
+def ports_free(pod: v1.Pod, others: list[v1.Pod]) -> bool:
+    for address, protocol, port in host_ports(pod):
+        for other in others:
+            for held_address, held_protocol, held_port in host_ports(other):
+                same_address = address == held_address or "0.0.0.0" in (address, held_address)
+                if same_address and (protocol, port) == (held_protocol, held_port):
+                    return False
+    return True
+
+
+# ---- resources ----------------------------------------------------------------------------------------------------
+
+
+def number(resource: str, quantity: str | int | float) -> int:
+    text = str(quantity)
+    suffix = text.lstrip("0123456789.")
+    amount = Fraction(text[: len(text) - len(suffix)]) * _SUFFIX[suffix]
+    return math.ceil(amount * 1000) if resource == "cpu" else math.ceil(amount)
+
+
+def container_requests(c: v1.Container, defaults: dict[str, int]) -> dict[str, int]:
+    found = dict(defaults)
+    for name, quantity in ((c.resources.requests if c.resources else None) or {}).items():
+        found[name] = number(name, quantity)
+    return found
+
+
+def plus(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
+    return {k: a.get(k, 0) + b.get(k, 0) for k in {*a, *b}}
+
+
+def larger(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
+    return {k: max(a.get(k, 0), b.get(k, 0)) for k in {*a, *b}}
+
+
+def pod_requests(pod: v1.Pod, defaults: dict[str, int] | None = None) -> dict[str, int]:
+    """Containers run together with sidecars; init containers one after the other, beside the sidecars started before them."""
+    spec, defaults = spec_of(pod), defaults or {}
+    total: dict[str, int] = {}
+    for c in spec.containers or ():
+        total = plus(total, container_requests(c, defaults))
+    sidecars: dict[str, int] = {}
+    largest: dict[str, int] = {}
+    for c in spec.initContainers or ():
+        if c.restartPolicy == "Always":
+            sidecars = plus(sidecars, container_requests(c, defaults))
+            largest = larger(largest, sidecars)
+        else:
+            largest = larger(largest, plus(container_requests(c, defaults), sidecars))
+    total = larger(plus(total, sidecars), largest)
+    for name, quantity in ((spec.resources.requests if spec.resources else None) or {}).items():
+        if name in ("cpu", "memory") or name.startswith("hugepages-"):
+            total[name] = number(name, quantity)
+    for name, quantity in (spec.overhead or {}).items():
+        total[name] = total.get(name, 0) + number(name, quantity)
+    return total
+
+
+DEFAULTS = {"cpu": 100, "memory": 200 * 2**20}
+
+
+def counted_requests(pod: v1.Pod) -> dict[str, int]:
+    """What a placed pod counts for in scores: with pod-level requests, defaults only for what is wholly absent."""
+    own = (spec_of(pod).resources.requests if spec_of(pod).resources else None) or {}  # type: ignore[union-attr]
+    bare = pod_requests(pod)
+    if any(name in ("cpu", "memory") or name.startswith("hugepages-") for name in own):
+        return pod_requests(pod, {k: v for k, v in DEFAULTS.items() if k not in bare})
+    return pod_requests(pod, DEFAULTS)
+
+
+def allocatable(node: v1.Node) -> dict[str, int]:
+    return {k: number(k, v) for k, v in ((node.status.allocatable if node.status else None) or {}).items()}
+
+
+def used(pods: list[v1.Pod]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for pod in pods:
+        total = plus(total, pod_requests(pod))
+    return total
+
+
+def lacking(pod: v1.Pod, node: v1.Node, others: list[v1.Pod]) -> list[tuple[str, bool]]:
+    """(reason, whether even the empty node is too small)."""
+    has, taken, found = allocatable(node), used(others), []
+    if len(others) + 1 > has.get("pods", 0):
+        found.append(("Too many pods", False))
+    for name, wanted in pod_requests(pod).items():
+        if wanted > 0 and wanted > has.get(name, 0) - taken.get(name, 0):
+            found.append((f"Insufficient {name}", wanted > has.get(name, 0)))
+    return found
+
+
+# ---- domains: filters ---------------------------------------------------------------------------------------------
+
+
+def spread_constraints(pod: v1.Pod, when: str) -> list[v1.TopologySpreadConstraint]:
+    return [c for c in spec_of(pod).topologySpreadConstraints or () if (c.whenUnsatisfiable or "DoNotSchedule") == when]
+
+
+def counted_for(cluster: Cluster, pod: v1.Pod, node: v1.Node, c: v1.TopologySpreadConstraint) -> int:
+    selector = completed(c.labelSelector, labels_of(pod), c.matchLabelKeys)
+    if is_empty(selector):
+        return 0
+    alive = [p for p in cluster.on(node) if p.metadata is not None and p.metadata.deletionTimestamp is None]
+    return sum(namespace_of(p) == namespace_of(pod) and selects(selector, labels_of(p)) for p in alive)
+
+
+def included(pod: v1.Pod, node: v1.Node, c: v1.TopologySpreadConstraint) -> bool:
+    if c.nodeAffinityPolicy != "Ignore" and not matches_node_affinity(pod, node):
+        return False
+    return c.nodeTaintsPolicy != "Honor" or not untolerated(pod, node)
+
+
+def spread_reason(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> str:
+    constraints = spread_constraints(pod, "DoNotSchedule")
+    for c in constraints:
+        key = c.topologyKey or ""
+        if key not in labels_of(node):
+            return "node(s) didn't match pod topology spread constraints (missing required label)"
+        counts: dict[str, int] = {}
+        for other in cluster.nodes:
+            if all((d.topologyKey or "") in labels_of(other) for d in constraints) and included(pod, other, c):
+                domain = labels_of(other)[key]
+                counts[domain] = counts.get(domain, 0) + counted_for(cluster, pod, other, c)
+        least = min(counts.values(), default=2**31 - 1)
+        if len(counts) < (c.minDomains or 1):
+            least = 0
+        selector = completed(c.labelSelector, labels_of(pod), c.matchLabelKeys)
+        own = 1 if selects(selector, labels_of(pod)) else 0
+        if counts.get(labels_of(node)[key], 0) + own - least > (c.maxSkew or 1):
+            return "node(s) didn't match pod topology spread constraints"
+    return ""
+
+
+def required_terms(affinity: v1.PodAffinity | v1.PodAntiAffinity | None) -> list[v1.PodAffinityTerm]:
+    return (affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None) or []
+
+
+def preferred_terms(affinity: v1.PodAffinity | v1.PodAntiAffinity | None) -> list[v1.WeightedPodAffinityTerm]:
+    return (affinity.preferredDuringSchedulingIgnoredDuringExecution if affinity else None) or []
+
+
+def speaks_of(cluster: Cluster, term: v1.PodAffinityTerm, owner: v1.Pod, other: v1.Pod) -> bool:
+    """Whether a term of `owner` is about `other`."""
+    named = term.namespaces or ([namespace_of(owner)] if term.namespaceSelector is None else [])
+    if namespace_of(other) not in named and not (
+        term.namespaceSelector is not None and selects(term.namespaceSelector, cluster.namespaces.get(namespace_of(other), {}))
+    ):
+        return False
+    if not selects(completed(term.labelSelector, labels_of(owner), term.matchLabelKeys), labels_of(other)):
+        return False
+    mismatch = {k: labels_of(owner)[k] for k in term.mismatchLabelKeys or () if k in labels_of(owner)}
+    return all(labels_of(other).get(k) != v for k, v in mismatch.items())
+
+
+def same_domain(key: str, a: v1.Node, b: v1.Node) -> bool:
+    return key in labels_of(a) and labels_of(a)[key] == labels_of(b).get(key)
+
+
+def pod_affinity_reason(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> tuple[str, bool]:
+    """(reason, whether eviction cannot help)."""
+    wanted = required_terms(affinity_of(pod).podAffinity)
+    if wanted and not _affine(cluster, pod, node, wanted):
+        return "node(s) didn't match pod affinity rules", True
+    for term in required_terms(affinity_of(pod).podAntiAffinity):
+        for other in cluster.nodes:
+            if same_domain(term.topologyKey or "", node, other) and any(speaks_of(cluster, term, pod, p) for p in cluster.on(other)):
+                return "node(s) didn't match pod anti-affinity rules", False
+    for other in cluster.nodes:
+        for holder in cluster.on(other):
+            for term in required_terms(affinity_of(holder).podAntiAffinity):
+                if same_domain(term.topologyKey or "", node, other) and speaks_of(cluster, term, holder, pod):
+                    return "node(s) didn't satisfy existing pods anti-affinity rules", False
+    return "", False
+
+
+def _affine(cluster: Cluster, pod: v1.Pod, node: v1.Node, wanted: list[v1.PodAffinityTerm]) -> bool:
+    if not all((t.topologyKey or "") in labels_of(node) for t in wanted):
+        return False
+    companions = [(n, p) for n in cluster.nodes for p in cluster.on(n) if all(speaks_of(cluster, t, pod, p) for t in wanted)]
+    if all(any(same_domain(t.topologyKey or "", node, n) for n, _ in companions) for t in wanted):
+        return True
+    none_anywhere = not any((t.topologyKey or "") in labels_of(n) for n, _ in companions for t in wanted)
+    return none_anywhere and all(speaks_of(cluster, t, pod, pod) for t in wanted)
+
+
+# ---- all filters --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Refused:
+    plugin: str
+    texts: tuple[str, ...]
+    final: bool
+
+
+def check(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> Refused | None:
+    """The first plugin that refuses the node, in upstream's order."""
+    unschedulable = v1.Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
+    if node.spec is not None and node.spec.unschedulable and not tolerated(pod, unschedulable):
+        return Refused("NodeUnschedulable", ("node(s) were unschedulable",), True)
+    if untolerated(pod, node):
+        return Refused("TaintToleration", ("node(s) had untolerated taint(s)",), True)
+    if not matches_node_affinity(pod, node):
+        return Refused("NodeAffinity", ("node(s) didn't match Pod's node affinity/selector",), True)
+    others = cluster.on(node)
+    if not ports_free(pod, others):
+        return Refused("NodePorts", ("node(s) didn't have free ports for the requested pod ports",), False)
+    if missing := lacking(pod, node, others):
+        return Refused("NodeResourcesFit", tuple(sorted(t for t, _ in missing)), any(never for _, never in missing))
+    if reason := spread_reason(cluster, pod, node):
+        return Refused("PodTopologySpread", (reason,), "missing" in reason)
+    reason, final = pod_affinity_reason(cluster, pod, node)
+    return Refused("InterPodAffinity", (reason,), final) if reason else None
+
+
+# ---- scores -------------------------------------------------------------------------------------------------------
+
+
+def normalized(raw: dict[str, int], *, reverse: bool) -> dict[str, int]:
+    largest = max(raw.values(), default=0)
+    if largest == 0:
+        return {n: 100 if reverse else 0 for n in raw}
+    return {n: 100 - s * 100 // largest if reverse else s * 100 // largest for n, s in raw.items()}
+
+
+def taint_score(pod: v1.Pod, nodes: list[v1.Node]) -> dict[str, int]:
+    raw = {name_of(n): sum(t.effect == "PreferNoSchedule" and not tolerated(pod, t) for t in taints_of(n)) for n in nodes}
+    return normalized(raw, reverse=True)
+
+
+def node_affinity_score(pod: v1.Pod, nodes: list[v1.Node]) -> dict[str, int]:
+    affinity = affinity_of(pod).nodeAffinity
+    wishes = (affinity.preferredDuringSchedulingIgnoredDuringExecution if affinity else None) or []
+    raw = {name_of(n): sum((w.weight or 0) for w in wishes if w.preference is not None and matches_node_term(w.preference, n)) for n in nodes}
+    return normalized(raw, reverse=False)
+
+
+def least_allocated(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> int:
+    own, has, scores = pod_requests(pod, DEFAULTS), allocatable(node), []
+    for name in ("cpu", "memory"):
+        capacity = has.get(name, 0)
+        if capacity == 0:
+            continue
+        taken = sum(counted_requests(p).get(name, 0) for p in cluster.on(node)) + own.get(name, 0)
+        scores.append(0 if taken > capacity else (capacity - taken) * 100 // capacity)
+    return sum(scores) // len(scores) if scores else 0
+
+
+def balanced(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> int:
+    own, has, taken = pod_requests(pod), allocatable(node), used(cluster.on(node))
+    if not own.get("cpu") and not own.get("memory"):
+        return 0
+
+    def score(extra: dict[str, int]) -> int:
+        names = [n for n in ("cpu", "memory") if has.get(n, 0)]
+        shares = [min(1.0, (taken.get(n, 0) + extra.get(n, 0)) / has[n]) for n in names]
+        deviation = abs((shares[0] - shares[1]) / 2) if len(shares) == 2 else 0.0
+        return int((1 - deviation) * 100)
+
+    return 50 + int((50 + score(own) - score({})) / 2)
+
+
+def tagged(image: str) -> str:
+    return image if image.rfind(":") > image.rfind("/") else image + ":latest"
+
+
+def image_locality(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> int:
+    holders: dict[str, list[str]] = {}
+    sizes: dict[str, int] = {}
+    for n in cluster.nodes:
+        for image in (n.status.images if n.status else None) or ():
+            for name in image.names or ():
+                holders.setdefault(name, []).append(name_of(n))
+                sizes[name] = image.sizeBytes or 0
+    containers = [*(spec_of(pod).containers or ()), *(spec_of(pod).initContainers or ())]
+    total = 0
+    for c in containers:
+        name = tagged(c.image or "")
+        if name_of(node) in holders.get(name, []):
+            total += int(sizes[name] * (len(set(holders[name])) / len(cluster.nodes)))
+    low, high = 23 * 2**20, 1000 * 2**20 * len(containers)
+    return 100 * (min(max(total, low), high) - low) // (high - low)
+
+
+def spread_score(cluster: Cluster, pod: v1.Pod, nodes: list[v1.Node]) -> dict[str, int]:
+    constraints = spread_constraints(pod, "ScheduleAnyway")
+    if not constraints:
+        return {}
+    keys = [c.topologyKey or "" for c in constraints]
+    counted = [n for n in nodes if all(k in labels_of(n) for k in keys)]
+    raw: dict[str, int] = {}
+    for node in counted:
+        score = 0.0
+        for c in constraints:
+            key = c.topologyKey or ""
+            if key == HOSTNAME:
+                size, pods = len(counted), counted_for(cluster, pod, node, c)
+            else:
+                size, pods = len({labels_of(n)[key] for n in counted}), 0
+                for other in cluster.nodes:
+                    if all(k in labels_of(other) for k in keys) and included(pod, other, c) and same_domain(key, node, other):
+                        pods += counted_for(cluster, pod, other, c)
+            score += pods * math.log(size + 2) + ((c.maxSkew or 1) - 1)
+        raw[name_of(node)] = math.floor(score + 0.5)
+    least, most = min(raw.values(), default=0), max(raw.values(), default=0)
+    found = {name_of(n): 0 for n in nodes}
+    found |= {n: 100 if most == 0 else 100 * (most + least - s) // most for n, s in raw.items()}
+    return found
+
+
+def pod_affinity_score(cluster: Cluster, pod: v1.Pod, nodes: list[v1.Node]) -> dict[str, int]:
+    raw = {name_of(n): 0 for n in nodes}
+    for other in cluster.nodes:
+        for p in cluster.on(other):
+            wishes: list[tuple[str, int]] = []
+            mine, theirs = affinity_of(pod), affinity_of(p)
+            for affinity, sign in ((mine.podAffinity, 1), (mine.podAntiAffinity, -1)):
+                for w in preferred_terms(affinity):
+                    if w.podAffinityTerm is not None and speaks_of(cluster, w.podAffinityTerm, pod, p):
+                        wishes.append((w.podAffinityTerm.topologyKey or "", sign * (w.weight or 0)))
+            for term in required_terms(theirs.podAffinity):
+                if speaks_of(cluster, term, p, pod):
+                    wishes.append((term.topologyKey or "", 1))
+            for affinity, sign in ((theirs.podAffinity, 1), (theirs.podAntiAffinity, -1)):
+                for w in preferred_terms(affinity):
+                    if w.podAffinityTerm is not None and speaks_of(cluster, w.podAffinityTerm, p, pod):
+                        wishes.append((w.podAffinityTerm.topologyKey or "", sign * (w.weight or 0)))
+            for node in nodes:
+                raw[name_of(node)] += sum(weight for key, weight in wishes if same_domain(key, node, other))
+    least, most = min(raw.values(), default=0), max(raw.values(), default=0)
+    if least == most:
+        return dict.fromkeys(raw, 0)
+    return {n: int(100.0 * (float(s - least) / float(most - least))) for n, s in raw.items()}
+
+
+WEIGHTS = {
+    "TaintToleration": 3,
+    "NodeAffinity": 2,
+    "NodeResourcesFit": 1,
+    "PodTopologySpread": 2,
+    "InterPodAffinity": 2,
+    "NodeResourcesBalancedAllocation": 1,
+    "ImageLocality": 1,
+}
+
+
+def score(cluster: Cluster, pod: v1.Pod, nodes: list[v1.Node]) -> dict[str, dict[str, int]]:
+    """Plugin → node → weighted score, over the feasible nodes."""
+    found = {
+        "TaintToleration": taint_score(pod, nodes),
+        "NodeAffinity": node_affinity_score(pod, nodes),
+        "NodeResourcesFit": {name_of(n): least_allocated(cluster, pod, n) for n in nodes},
+        "PodTopologySpread": spread_score(cluster, pod, nodes),
+        "InterPodAffinity": pod_affinity_score(cluster, pod, nodes),
+        "NodeResourcesBalancedAllocation": {name_of(n): balanced(cluster, pod, n) for n in nodes},
+        "ImageLocality": {name_of(n): image_locality(cluster, pod, n) for n in nodes},
+    }
+    return {plugin: {n: s * WEIGHTS[plugin] for n, s in scores.items()} for plugin, scores in found.items()}

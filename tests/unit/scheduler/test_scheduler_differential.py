@@ -1,0 +1,140 @@
+"""The columnar core against the slow reference: the same feasible nodes, reasons and scores on random clusters."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from navarch.api.core import v1
+from navarch.scheduler.core import schedule
+from navarch.scheduler.core.filters import View
+from navarch.scheduler.core.profile import DEFAULT
+from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
+from navarch.scheduler.core.terms import Reader
+
+
+def _beside(name: str) -> ModuleType:
+    path = pathlib.Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"scheduler_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+reference: Any = _beside("reference")
+clusters: Any = _beside("clusters")
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def core_of(nodes: list[v1.Node], pods: list[v1.Pod]) -> Core:
+    core, reader = Core(), Reader()
+    core.columns.namespaces.update(clusters.NAMESPACES)
+    for node in nodes:
+        core.columns.put_node(node)
+    for pod in pods:
+        demand = reader.read(pod)
+        core.columns.put_pod(demand, demand.node_name)
+    return core
+
+
+def compare(core: Core, cluster: Any, pod: v1.Pod) -> None:
+    """One pod's filters and scores, both ways."""
+    demand = Reader().read(pod)
+    verdicts = {n.metadata.name: reference.check(cluster, pod, n) for n in cluster.nodes}
+    board = core.boards.get(demand.ask, DEFAULT)
+    mask = schedule.feasible(board, demand.ask)
+    found = {core.columns.names[int(s)] for s in np.flatnonzero(mask)}
+    assert found == {name for name, refused in verdicts.items() if refused is None}
+    view = View(core.columns, demand.ask, DEFAULT)
+    explained = schedule.explain(view)
+    assert set(explained.verdicts) == set(verdicts) - found
+    if not explained.whole:
+        for name, verdict in explained.verdicts.items():
+            if "satisfy plugin" not in verdict.texts[0]:
+                expected = verdicts[name]
+                assert (verdict.plugin, tuple(sorted(verdict.texts)), verdict.final) == (expected.plugin, expected.texts, expected.final)
+    if not found:
+        return
+    feasible = [n for n in cluster.nodes if n.metadata.name in found]
+    expected_scores = reference.score(cluster, pod, feasible)
+    parts = schedule.parts(view, mask)
+    total = schedule.totals(board, demand.ask, mask)
+    for node in feasible:
+        slot, name = core.columns.slots[node.metadata.name], node.metadata.name
+        for plugin, values in expected_scores.items():
+            own = int(parts[plugin][slot]) if plugin in parts else 0
+            assert own == values.get(name, 0), (plugin, name)
+        assert int(total[slot]) == sum(values.get(name, 0) for values in expected_scores.values())
+
+
+@MANY
+@given(clusters.clusters(), clusters.pod("new"))
+def test_same_nodes_reasons_and_scores(cluster: tuple[list[v1.Node], list[v1.Pod]], pod: v1.Pod) -> None:
+    nodes, pods = cluster
+    compare(core_of(nodes, pods), reference.Cluster(nodes, pods, clusters.NAMESPACES), pod)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(clusters.clusters(pods=3), st.lists(clusters.pod("x"), min_size=2, max_size=3), st.data())
+def test_the_same_while_the_cluster_changes(cluster: tuple[list[v1.Node], list[v1.Pod]], templates: list[v1.Pod], data: st.DataObject) -> None:
+    """Boards and counters that live through scheduling, deletions and node changes say what new ones would."""
+    nodes, pods = list(cluster[0]), list(cluster[1])
+    core, reader = core_of(nodes, pods), Reader()
+    for step in range(data.draw(st.integers(1, 12))):
+        match data.draw(st.sampled_from(("schedule", "schedule", "schedule", "delete", "node", "remove", "add"))):
+            case "delete" if pods:
+                gone = pods.pop(data.draw(st.integers(0, len(pods) - 1)))
+                core.columns.remove_pod(gone.metadata.uid)  # type: ignore[union-attr, arg-type]
+            case "node":
+                at = data.draw(st.integers(0, len(nodes) - 1))
+                nodes[at] = data.draw(clusters.node(reference.name_of(nodes[at])))
+                core.columns.put_node(nodes[at])
+            case "remove" if len(nodes) > 1:
+                core.columns.remove_node(reference.name_of(nodes.pop(data.draw(st.integers(0, len(nodes) - 1)))))
+            case "add":
+                nodes.append(data.draw(clusters.node(f"m{step}")))
+                core.columns.put_node(nodes[-1])
+            case _:
+                _schedule_one(core, reader, nodes, pods, data.draw(st.sampled_from(templates)), step)
+    for template in templates:
+        compare(core, reference.Cluster(nodes, pods, clusters.NAMESPACES), template)
+    _same_columns(core, core_of(nodes, pods))
+
+
+def _schedule_one(core: Core, reader: Reader, nodes: list[v1.Node], pods: list[v1.Pod], template: v1.Pod, step: int) -> None:
+    import msgspec
+
+    assert template.metadata is not None and template.spec is not None
+    named = msgspec.structs.replace(template.metadata, name=f"s{step}", uid=f"s{step}")
+    pod = msgspec.structs.replace(template, metadata=named)
+    compare(core, reference.Cluster(nodes, pods, clusters.NAMESPACES), pod)
+    demand = reader.read(pod)
+    match core.schedule(demand, step):
+        case Chosen(node=node):
+            core.columns.put_pod(demand, node)
+            pods.append(msgspec.structs.replace(pod, spec=msgspec.structs.replace(template.spec, nodeName=node)))
+        case Unschedulable() as refused:
+            assert refused.message.startswith(f"0/{len(nodes)} nodes are available")
+
+
+def _same_columns(live: Core, fresh: Core) -> None:
+    """The debug check: columns that lived through changes equal those built from scratch."""
+    for name, slot in live.columns.slots.items():
+        if not live.columns.alive[slot]:
+            continue
+        other = fresh.columns.slots[name]
+        for resource, row in live.columns.resources.items():
+            wanted = fresh.columns.row(resource)
+            assert live.columns.allocatable[row, slot] == fresh.columns.allocatable[wanted, other], (name, resource)
+            assert live.columns.requested[row, slot] == fresh.columns.requested[wanted, other], (name, resource)
+        assert (live.columns.scored[:, slot] == fresh.columns.scored[:, other]).all()
+        assert set(live.columns.by_slot[slot]) == set(fresh.columns.by_slot[other])
