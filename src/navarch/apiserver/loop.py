@@ -6,11 +6,12 @@ Without certificate flags it makes its own authority and certificates below `--d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import pathlib
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,7 +38,7 @@ from navarch.store.interface import Store
 
 _log = logging.getLogger(__name__)
 _KEEP_SECONDS = 10.0
-__all__ = ["Options", "run"]
+__all__ = ["Options", "run", "serving", "with_certificates"]
 
 
 @dataclass(slots=True)
@@ -48,11 +49,13 @@ class _State:
 
 async def run(options: Options, ready: Callable[[], None] = lambda: None) -> None:
     """Serves until cancelled. Raises OSError when the address is taken, and the store's and token file's errors."""
-    options = _with_certificates(options)
+    options = with_certificates(options)
     store = _store(options)
     await store.start()
     try:
-        await _serve(options, store, ready)
+        async with serving(options, store) as server:
+            ready()
+            await _keep(server)
     finally:
         await store.close()
 
@@ -69,7 +72,13 @@ def _store(options: Options) -> Store:
     return Sqlite(folder / "store.db")
 
 
-async def _serve(options: Options, store: Store, ready: Callable[[], None]) -> None:
+@contextlib.asynccontextmanager
+async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
+    """A server that is ready, over an open store; leaving the block stops it.
+
+    For embedding: `options` name certificates that exist (`with_certificates`); with `secure_port` 0 it takes a free port, which
+    the options of the server given out then name.
+    """
     state = _State()
     server = make_server(options, store)
     server.storage.listen(server.authorizer.rbac.changed)
@@ -84,11 +93,11 @@ async def _serve(options: Options, store: Store, ready: Callable[[], None]) -> N
     http = web.Server(Chain(server, endpoints).handle, handler_cancellation=True, keepalive_timeout=90, access_log=None)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(http, options.bind_address, options.secure_port, ssl=_tls(options), backlog=1024, reuse_address=True)
+    server.options = replace(options, secure_port=listener.sockets[0].getsockname()[1])
     try:
         await bootstrap.run(server)
         state.bootstrap = True
-        ready()
-        await _keep(server)
+        yield server
     finally:
         for watcher in server.watchers:
             watcher.set()
@@ -150,7 +159,7 @@ def _tls(options: Options) -> ssl.SSLContext:
     return context
 
 
-def _with_certificates(options: Options) -> Options:
+def with_certificates(options: Options) -> Options:
     """Options whose certificate files exist: those given, and made ones for the rest."""
     folder = pathlib.Path(options.data_dir) / "pki"
     now = datetime.datetime.now(datetime.UTC)
