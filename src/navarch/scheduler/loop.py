@@ -224,8 +224,9 @@ class Scheduler:
             self._columns.put_pod(demand, node)
             self._happened(Event.POD_PLACED)
         elif _differs(held.demand, demand):
+            less = demand.ask.requests != held.demand.ask.requests
             self._columns.put_pod(demand, node)
-            self._happened(Event.POD_GONE)
+            self._happened(Event.POD_GONE if less else Event.POD_PLACED)
         else:
             held.demand.started = demand.started
 

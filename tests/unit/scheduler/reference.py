@@ -508,3 +508,66 @@ def score(cluster: Cluster, pod: v1.Pod, nodes: list[v1.Node]) -> dict[str, dict
         "ImageLocality": {name_of(n): image_locality(cluster, pod, n) for n in nodes},
     }
     return {plugin: {n: s * WEIGHTS[plugin] for n, s in scores.items()} for plugin, scores in found.items()}
+
+
+# ---- preemption ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Victims (names) on a node, and how bad that is: less is better."""
+
+    rank: tuple[int, int, int, int, float]
+    victims: tuple[str, ...]
+
+
+def started(pod: v1.Pod) -> float:
+    """In these tests a pod's number is its start."""
+    return float(int(name_of(pod)[1:]) % 3)
+
+
+def victims_on(cluster: Cluster, pod: v1.Pod, node: v1.Node, budgets: list[tuple[Labels, int]]) -> Plan | None:
+    """Evict all of lower priority, then take back as many as possible. Budgets: (labels in the namespace `a`, allowed)."""
+
+    def priority(p: v1.Pod) -> int:
+        return spec_of(p).priority or 0
+
+    def without(gone: list[v1.Pod]) -> Cluster:
+        return Cluster(cluster.nodes, [p for p in cluster.pods if not any(p is g for g in gone)], cluster.namespaces)
+
+    lower = sorted((p for p in cluster.on(node) if priority(p) < priority(pod)), key=lambda p: (-priority(p), started(p)))
+    if not lower or check(without(lower), pod, node) is not None:
+        return None
+    left, broken = [allowed for _, allowed in budgets], []
+    for p in lower:
+        hit = False
+        for i, (labels, _) in enumerate(budgets):
+            if labels_of(p) and namespace_of(p) == "a" and all(labels_of(p).get(k) == v for k, v in labels.items()):
+                left[i] -= 1
+                hit = hit or left[i] < 0
+        if hit:
+            broken.append(p)
+    gone = list(lower)
+    for p in [*broken, *(p for p in lower if p not in broken)]:
+        fewer = [g for g in gone if g is not p]
+        if check(without(fewer), pod, node) is None:
+            gone = fewer
+    if not gone:
+        return None
+    highest = max(priority(p) for p in gone)
+    earliest = min(started(p) for p in gone if priority(p) == highest)
+    violations = sum(p in broken for p in gone)
+    rank = (violations, highest, sum(priority(p) + 2**31 for p in gone), len(gone), -earliest)
+    return Plan(rank, tuple(sorted(name_of(p) for p in gone)))
+
+
+def preempt(cluster: Cluster, pod: v1.Pod, budgets: list[tuple[Labels, int]]) -> dict[str, Plan]:
+    """The best nodes (all that are equally good) with their victims."""
+    found: dict[str, Plan] = {}
+    for node in cluster.nodes:
+        refused = check(cluster, pod, node)
+        plan = victims_on(cluster, pod, node, budgets) if refused is not None and not refused.final else None
+        if plan is not None:
+            found[name_of(node)] = plan
+    best = min((p.rank for p in found.values()), default=None)
+    return {name: plan for name, plan in found.items() if plan.rank == best}

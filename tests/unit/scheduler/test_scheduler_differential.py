@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from navarch.api.core import v1
+from navarch.machinery import selectors
 from navarch.scheduler.core import schedule
 from navarch.scheduler.core.filters import View
+from navarch.scheduler.core.preempt import Budget, Helpless, Preemptor
 from navarch.scheduler.core.profile import DEFAULT
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
 from navarch.scheduler.core.terms import Reader
@@ -32,7 +34,7 @@ def _beside(name: str) -> ModuleType:
 
 reference: Any = _beside("reference")
 clusters: Any = _beside("clusters")
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def core_of(nodes: list[v1.Node], pods: list[v1.Pod]) -> Core:
@@ -83,7 +85,7 @@ def test_same_nodes_reasons_and_scores(cluster: tuple[list[v1.Node], list[v1.Pod
     compare(core_of(nodes, pods), reference.Cluster(nodes, pods, clusters.NAMESPACES), pod)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(clusters.clusters(pods=3), st.lists(clusters.pod("x"), min_size=2, max_size=3), st.data())
 def test_the_same_while_the_cluster_changes(cluster: tuple[list[v1.Node], list[v1.Pod]], templates: list[v1.Pod], data: st.DataObject) -> None:
     """Boards and counters that live through scheduling, deletions and node changes say what new ones would."""
@@ -124,6 +126,39 @@ def _schedule_one(core: Core, reader: Reader, nodes: list[v1.Node], pods: list[v
             pods.append(msgspec.structs.replace(pod, spec=msgspec.structs.replace(template.spec, nodeName=node)))
         case Unschedulable() as refused:
             assert refused.message.startswith(f"0/{len(nodes)} nodes are available")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(clusters.clusters(nodes=4, pods=10), clusters.pod("x9"), st.integers(0, 2), st.integers(0, 100))
+def test_preemption_evicts_what_the_reference_would(cluster: tuple[list[v1.Node], list[v1.Pod]], pod: v1.Pod, allowed: int, seed: int) -> None:
+    nodes, pods = cluster
+    for node in nodes:
+        assert node.status is not None and node.status.allocatable is not None
+        node.status.allocatable.update({"cpu": "300m", "pods": "3"})
+    assert pod.spec is not None
+    pod.spec.priority = 15
+    core, reader = Core(), Reader()
+    core.columns.namespaces.update(clusters.NAMESPACES)
+    for node in nodes:
+        core.columns.put_node(node)
+    for placed in pods:
+        demand = reader.read(placed, started=reference.started(placed))
+        core.columns.put_pod(demand, demand.node_name)
+    demand = reader.read(pod)
+    refused = core.schedule(demand, seed)
+    if not isinstance(refused, Unschedulable):
+        return
+    before = core.columns.requested.copy()
+    budgets = (Budget("a", selectors.from_set({"app": "web"}), allowed),)
+    expected = reference.preempt(reference.Cluster(nodes, pods, clusters.NAMESPACES), pod, [({"app": "web"}, allowed)])
+    found = Preemptor(core.columns).preempt(demand, refused, DEFAULT, budgets, None, seed)
+    assert (core.columns.requested == before).all()
+    if isinstance(found, Helpless):
+        assert not expected
+        assert found.message.startswith(f"0/{len(nodes)} nodes are available: ")
+    else:
+        assert tuple(sorted(v.name for v in found.victims)) == expected[found.node].victims
+        assert found.violations == expected[found.node].rank[0]
 
 
 def _same_columns(live: Core, fresh: Core) -> None:
