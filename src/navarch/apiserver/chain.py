@@ -48,6 +48,7 @@ class Chain:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request, from bytes to answer."""
+        context: Context | None = None
         try:
             url = request.rel_url
             info = routes.parse(request.method, url.path, url.raw_query_string)
@@ -59,6 +60,8 @@ class Chain:
             return await self._route(context)
         except errors.ApiError as error:
             response = answers.failure(error)
+            if context is not None:
+                answers.warn(context, response)
         except (asyncio.CancelledError, ConnectionResetError):
             raise  # the client is gone: there is nobody to answer
         except Exception as error:
@@ -135,7 +138,7 @@ class Chain:
             raise errors.method_not_supported(info.group, info.plural, info.verb)
         if info.namespace and not served.resource.namespaced and info.plural != "namespaces":
             raise discovery.not_found()
-        if info.verb not in served.resource.verbs or (info.verb == "create" and info.name):
+        if info.verb not in served.resource.verbs or (info.verb == "create" and info.name) or (info.verb in ("update", "patch") and not info.name):
             raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
         return await VERBS[info.verb](context, served, self._server)
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from navarch.api import resources
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
 from navarch.apiserver.context import Context
@@ -24,6 +26,7 @@ MOST_BYTES = 3 * 1024 * 1024
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 _PROTOBUF_MAGIC = b"k8s\x00"
 _YAML = frozenset({"application/yaml", "text/yaml", "application/x-yaml"})
+_GO_ENVELOPE = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
 _SUPPORTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
 
@@ -51,7 +54,7 @@ def media_type(context: Context) -> str:
     return context.request.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
 
 
-def as_json(context: Context, data: bytes, kinds: tuple[str, ...] = ()) -> bytes:
+def as_json(context: Context, data: bytes, kinds: tuple[str, ...] = (), kind: str = "object") -> bytes:
     """The body as JSON text, whichever of the supported forms it came in. UnsupportedMediaType, BadRequest."""
     media = media_type(context)
     if data.startswith(_PROTOBUF_MAGIC) or media == PROTOBUF:
@@ -60,14 +63,14 @@ def as_json(context: Context, data: bytes, kinds: tuple[str, ...] = ()) -> bytes
         try:
             return codec.encode(protobuf.decode(data))
         except ValueError as error:
-            raise errors.BadRequest(f"couldn't decode protobuf body: {error}") from None
+            raise unrecognized(kind, str(error), data) from None
     if media in ("", "application/json", "application/octet-stream", "text/plain", *kinds):
         return data
     if media in _YAML:
         try:
             return codec.encode(codec.from_yaml(data))
         except codec.DecodeError as error:
-            raise errors.BadRequest(f"{error}") from None
+            raise unrecognized(kind, str(error).removeprefix("error converting YAML to JSON: "), data) from None
     raise errors.UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {_SUPPORTED}")
 
 
@@ -97,9 +100,10 @@ def check_options(context: Context, kind: str) -> None:
 
 def object_from(context: Context, served: Served, data: bytes) -> Obj:
     """The object of a create or update body, checked for type and version, with unknown fields handled as asked, and defaulted."""
-    text = as_json(context, data)
-    envelope = envelope_of(served, text)
     kind = served.resource.kind
+    text = as_json(context, data, kind=kind)
+    envelope = envelope_of(served, text)
+    _known(served, envelope)
     if envelope.apiVersion and envelope.apiVersion != served.resource.group_version:
         expected = served.resource.group_version
         raise errors.BadRequest(f"the API version in the data ({envelope.apiVersion}) does not match the expected API version ({expected})")
@@ -110,11 +114,27 @@ def object_from(context: Context, served: Served, data: bytes) -> Obj:
             f'{envelope.kind} in version "{version}" cannot be handled as a {kind}: converting '
             f"({given}.{envelope.kind}) to ({served.resource.group_version}.{kind}): unknown conversion"
         )
-    return decoded(context, served, text)
+    repeated = codec.yaml_duplicates(data) if media_type(context) in _YAML else []
+    return decoded(context, served, text, repeated)
 
 
-def decoded(context: Context, served: Served, text: bytes) -> Obj:
-    """A typed, defaulted object (in the stored version) from JSON in the request's version."""
+def _known(served: Served, envelope: _Envelope) -> None:
+    """Refuses a version, or a kind of it, that there is nowhere. BadRequest."""
+    kind, version = envelope.kind or served.resource.kind, envelope.apiVersion or served.resource.group_version
+    if (kind, version) == (served.resource.kind, served.resource.group_version) or served.custom:
+        return
+    group, _, number = version.rpartition("/")
+    try:
+        resources.kind_type(group, number, kind)
+    except KeyError:
+        raise errors.BadRequest(
+            f'{kind} in version "{number}" cannot be handled as a {served.resource.kind}: no kind "{kind}" is registered '
+            f'for version "{version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+        ) from None
+
+
+def decoded(context: Context, served: Served, text: bytes, repeated: Sequence[str] = ()) -> Obj:
+    """A typed, defaulted object (in the stored version) from JSON in the request's version; `repeated` are problems found before."""
     how = field_validation(context)
     request_type = served.resource.object_type if served.convert_in else served.object_type
     version = served.resource.version
@@ -124,8 +144,8 @@ def decoded(context: Context, served: Served, text: bytes) -> Obj:
     except codec.DecodeError as error:
         if kind_in(text):
             raise errors.BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}') from None
-        raise errors.BadRequest(f"the object provided is unrecognized (must be of type {kind}): {error} ({summary(text)})") from None
-    report(context, how, problems, f'{kind} in version "{version}" cannot be handled as a {kind}')
+        raise unrecognized(kind, f"{error}", text) from None
+    report(context, how, [*repeated, *problems], f'{kind} in version "{version}" cannot be handled as a {kind}')
     return settle(served, obj)
 
 
@@ -153,8 +173,6 @@ def served_envelope(served: Served) -> tuple[str, str]:
     """apiVersion and kind as they are stored."""
     if served.convert_in is None:
         return served.resource.group_version, served.resource.kind
-    from navarch.api import resources
-
     return resources.group_version_kind(served.object_type)
 
 
@@ -183,24 +201,22 @@ def envelope_of(served: Served, text: bytes) -> _Envelope:
         try:
             codec.decode(meta_v1.APIGroup, text)
         except codec.DecodeError as error:
-            kind = served.resource.kind
-            if "cannot unmarshal" in str(error):
-                why = "couldn't get version/kind; json parse error: " + str(error)
-            else:
-                why = str(error)
-            raise errors.BadRequest(f"the object provided is unrecognized (must be of type {kind}): {why} ({summary(text)})") from None
+            why = str(error).replace("v1.APIGroup", _GO_ENVELOPE)
+            raise unrecognized(served.resource.kind, f"couldn't get version/kind; json parse error: {why}", text) from None
         return _Envelope()
 
 
+def unrecognized(kind: str, why: str, data: bytes) -> errors.BadRequest:
+    """The refusal of a body that cannot even be read."""
+    return errors.BadRequest(f"the object provided is unrecognized (must be of type {kind}): {why} ({summary(data)})")
+
+
 def summary(data: bytes) -> str:
-    """The beginning of a body, as error messages show it."""
+    """The beginning of a body, as error messages show it: JSON objects as text, all else in hexadecimal."""
     if not data:
         return "<empty>"
-    try:
-        head = data.decode()
-    except UnicodeDecodeError:
-        return data[:30].hex() + (" ..." if len(data) > 30 else "")
-    return head if len(head) < 30 else f"{head[:30]} ..."
+    shown = data[:30].decode(errors="replace") if data.startswith(b"{") else data[:30].hex()
+    return shown + (" ..." if len(data) > 30 else "")
 
 
 # ---- metadata -----------------------------------------------------------------------------------------------------

@@ -108,6 +108,27 @@ def from_yaml(data: bytes | str) -> Any:
         raise DecodeError(f"error converting YAML to JSON: yaml: {error}") from None
 
 
+def yaml_duplicates(data: bytes) -> list[str]:
+    """What a strict YAML reader says of keys that a mapping has twice; empty when there is none."""
+    try:
+        root = yaml.compose(data, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError:
+        return []
+    found: list[str] = []
+    waiting: list[Any] = [root]
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, child in node.value:
+                waiting.append(child)
+                if isinstance(key, yaml.ScalarNode) and (key.value in seen or seen.add(key.value)):  # type: ignore[func-returns-value]
+                    found.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+    return ["yaml: unmarshal errors:\n  " + "\n  ".join(found)] if found else []
+
+
 class _JsonLoader(yaml.CSafeLoader):
     """YAML as JSON sees it: a time is a string."""
 
@@ -156,9 +177,22 @@ def _join(path: str, key: str) -> str:
 @functools.cache
 def field_types(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """JSON field name → its annotation without `| None`."""
-    hints = typing.get_type_hints(kind, include_extras=False)
+    hints = _hints(kind, False)
     names = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
     return {encoded: _required(hints[attribute]) for attribute, encoded in names}
+
+
+@functools.cache
+def _hints(kind: type[msgspec.Struct], extras: bool) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=extras)
+
+
+def _is_int32(owner: Any, name: str) -> bool:
+    """Whether a field of a type is a 32-bit number: those carry their range."""
+    if not (isinstance(owner, type) and issubclass(owner, msgspec.Struct)):
+        return True
+    attributes = dict(zip(owner.__struct_encode_fields__, owner.__struct_fields__, strict=True))
+    return "Meta(" in repr(_hints(owner, True).get(attributes.get(name, "")))
 
 
 def _required(hint: Any) -> Any:
@@ -189,13 +223,12 @@ def prune(kind: Any, tree: Any, unknown: list[str], path: str = "") -> Any:
 def _syntax(data: bytes, error: Exception) -> str:
     """A JSON syntax error in the words of Go's parser, as far as they can be had."""
     text = data.strip()
-    if not text:
-        return "EOF"
-    if "truncated" in str(error):
+    if not text or "truncated" in str(error):
         return "unexpected end of JSON input"
     match = re.search(r"byte (\d+)", str(error))
     at = int(match[1]) if match else 0
     char = data[at : at + 1].decode("utf-8", "replace")
+    char = repr(char)[1:-1]
     where = "looking for beginning of value" if at == 0 else "in JSON input"
     return f"invalid character '{char}' {where}"
 
@@ -218,12 +251,25 @@ def _go_words(kind: type[msgspec.Struct], message: str, tree: Any) -> str:
             value = value.get(name) if isinstance(value, dict) else None
             dotted.append(name)
         else:
-            current = get_args(current)[0] if get_args(current) else None
-            value = value[int(position)] if isinstance(value, list) and position.isdigit() else None
+            current = get_args(current)[-1] if get_args(current) else None
+            value = _element(current, value, position)
     if not dotted:
         return f"json: cannot unmarshal {_go_value(value)} into Go value of type {_go_type(current)}"
-    into = f"Go struct field {owner.__name__}.{'.'.join(dotted)} of type {_go_type(current)}"
+    wanted = "int64" if current is int and not _is_int32(owner, dotted[-1]) else _go_type(current)
+    into = f"Go struct field {owner.__name__}.{'.'.join(dotted)} of type {wanted}"
     return f"json: cannot unmarshal {_go_value(value)} into {into}"
+
+
+def _element(kind: Any, value: Any, position: str) -> Any:
+    """The element a validation message means: by number in a list, the first of a wrong type in a map."""
+    if isinstance(value, list):
+        return value[int(position)] if position.isdigit() else None
+    for child in value.values() if isinstance(value, dict) else ():
+        try:
+            msgspec.convert(child, kind)
+        except msgspec.ValidationError:
+            return child
+    return None
 
 
 def _go_value(value: Any) -> str:

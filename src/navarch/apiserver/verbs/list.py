@@ -59,7 +59,9 @@ def scope_of(context: Context, served: Served) -> Scope:
         terms = tuple(selectors.FieldRequirement(_stored_field(t.field), t.equal, t.value) for t in terms)
     for term in terms:
         if term.field not in served.cache.fields:
-            version = served.resource.group_version
+            if set(served.cache.fields) <= {"metadata.name", "metadata.namespace"}:
+                raise errors.BadRequest(f'"{term.field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
+            version = f"{served.group}/{served.resource.version}"
             raise errors.BadRequest(
                 f'Unable to find "{version}, Resource={served.plural}" that match label selector "{label_text}", field '
                 f'selector "{field_text}": field label not supported: {term.field}'
@@ -93,6 +95,9 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
 async def read(context: Context, served: Served, scope: Scope, server: Server) -> Page:
     """The chunk a query asks for, at the revision it asks for."""
     query = context.query
+    if query.get("sendInitialEvents"):
+        problem = field.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+        raise field.invalid_error("meta.k8s.io", "ListOptions", "", [problem])
     limit = _limit(query.get("limit", ""))
     token, match = query.get("continue", ""), query.get("resourceVersionMatch", "")
     asked = query.get("resourceVersion", "")
@@ -145,7 +150,7 @@ def _parse(token: str) -> _Token:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=_Token)
     except (binascii.Error, msgspec.MsgspecError, ValueError) as error:
-        raise errors.BadRequest(f"continue key is not valid: {error}") from None
+        raise errors.BadRequest(f"invalid continue token: continue key is not valid: {error}") from None
 
 
 def _token(revision: int, last: str) -> str:
