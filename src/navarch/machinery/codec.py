@@ -73,8 +73,8 @@ def decode_reporting(kind: type[T], data: bytes) -> tuple[T, list[str]]:
 
 
 def sorted_problems(unknown: list[str], repeated: list[str]) -> list[str]:
-    """Strict decoding errors in upstream's order: duplicates come from the parser, unknown fields from the decoder."""
-    return [*repeated, *(f'unknown field "{path}"' for path in unknown)]
+    """Strict decoding errors: unknown fields, then duplicates. (Upstream names them in the order of the text.)"""
+    return [*(f'unknown field "{path}"' for path in unknown), *repeated]
 
 
 def from_tree(kind: type[T], tree: Any) -> T:
