@@ -15,10 +15,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiohttp import web
 from cryptography import x509
 
-from navarch.apiserver import bootstrap
+from navarch.apiserver import bootstrap, connections
 from navarch.apiserver.authn import Authenticator
 from navarch.apiserver.authn.static import TokenFile
 from navarch.apiserver.authn.tokens import TokenIssuer, TokenVerifier
@@ -90,7 +89,7 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
         lambda: {"ping": True, "store": True, "caches": state.caches, "bootstrap": state.bootstrap},
         OpenApiDocuments(server.catalog),
     )
-    http = web.Server(Chain(server, endpoints).handle, handler_cancellation=True, keepalive_timeout=90, access_log=None)
+    http = connections.Listener(Chain(server, endpoints).handle, handler_cancellation=True, keepalive_timeout=90, access_log=None)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(http, options.bind_address, options.secure_port, ssl=_tls(options), backlog=1024, reuse_address=True)
     server.options = replace(options, secure_port=listener.sockets[0].getsockname()[1])

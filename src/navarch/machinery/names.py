@@ -23,8 +23,9 @@ _is_config_key = re.compile(r"[-._a-zA-Z0-9]+\Z").match
 _is_c_identifier = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z").match
 
 
-def _longer(most: int) -> str:
-    return f"must be no more than {most} bytes"
+def _longer(most: int, unit: str = "characters") -> str:
+    """Upstream counts label keys and values in bytes, all else in characters."""
+    return f"must be no more than {most} {unit}"
 
 
 def regex_message(message: str, form: str, *examples: str) -> str:
@@ -107,11 +108,11 @@ def qualified_name(value: str) -> tuple[str, ...]:
         if not prefix:
             found += ("prefix part must be non-empty",)
         else:
-            found += tuple(f"prefix part {p}" for p in dns_subdomain(prefix))
+            found += tuple(f"prefix part {p}".replace("characters", "bytes") if "no more than" in p else f"prefix part {p}" for p in dns_subdomain(prefix))
     if not name:
         found += ("name part must be non-empty",)
     elif len(name) > 63:
-        found += ("name part " + _longer(63),)
+        found += ("name part " + _longer(63, "bytes"),)
     if not _is_qualified(name):
         found += ("name part " + regex_message(QUALIFIED_MESSAGE, _QUALIFIED, "MyName", "my.name", "123-abc"),)
     return found
@@ -121,7 +122,7 @@ def qualified_name(value: str) -> tuple[str, ...]:
 def label_value(value: str) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     if len(value) > 63:
-        found += (_longer(63),)
+        found += (_longer(63, "bytes"),)
     if value and not _is_qualified(value):
         form = f"({_QUALIFIED})?"
         found += (regex_message(LABEL_VALUE_MESSAGE, form, "MyValue", "my_value", "12345"),)

@@ -1,0 +1,49 @@
+"""Connections whose bytes are no HTTP: what they are told before they are closed.
+
+aiohttp reads the requests; this only words the refusal of what it cannot read, as Go's net/http does: the status line and one
+sentence, no headers of ours.
+
+Upstream counterpart: net/http.Server's badRequestError and statusError.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+_HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close"}
+
+
+class Connection(web.RequestHandler):
+    """One connection."""
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to a request that could not be read; everything else is as aiohttp has it."""
+        if status != 400:
+            return super().handle_error(request, status, exc, message)
+        code, text = refusal(message or "")
+        answer = web.Response(status=code, text=text, headers=_HEADERS)
+        answer.force_close()
+        return answer
+
+
+class Listener(web.Server):
+    """Makes the connections of a listening socket."""
+
+    def __call__(self) -> web.RequestHandler:
+        arguments: dict[str, Any] = self._kwargs
+        return Connection(self, loop=self._loop, **arguments)
+
+
+def refusal(message: str) -> tuple[int, str]:
+    """Status and text for the parser's complaint."""
+    if "Invalid HTTP version" in message:
+        return 505, "505 HTTP Version Not Supported: unsupported protocol version"
+    if "'Host' header" in message:
+        return 400, "400 Bad Request: missing required Host header"
+    if message.startswith("Got more than"):
+        return 431, "431 Request Header Fields Too Large"
+    return 400, "400 Bad Request"
