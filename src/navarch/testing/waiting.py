@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any
 
-T = TypeVar("T")
 _FIRST, _MOST = 0.005, 0.1
 
 
-async def until(look: Callable[[], T | Awaitable[T]], seconds: float = 20.0, what: str = "") -> T:
+async def until(look: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
     """The first truthy value `look` gives; it may be a coroutine function. AssertionError when the time is over.
 
     An AssertionError that `look` raises counts as "not yet".
@@ -25,7 +24,7 @@ async def until(look: Callable[[], T | Awaitable[T]], seconds: float = 20.0, wha
         last: object = None
         try:
             found = look()
-            value: T = await found if inspect.isawaitable(found) else found
+            value = await found if inspect.isawaitable(found) else found
             if value:
                 return value
             last = value

@@ -37,12 +37,17 @@ ALWAYS: tuple[tuple[frozenset[str], str, str], ...] = (
     (frozenset({"create"}), "authorization.k8s.io", "localsubjectaccessreviews"),
     (_READ, "node.k8s.io", "runtimeclasses"),
     (_READ, "storage.k8s.io", "csidrivers"),
-    (frozenset({"get", "create", "update", "patch", "delete"}), "storage.k8s.io", "csinodes"),
-    (frozenset({"get", "create", "update", "patch", "delete"}), "coordination.k8s.io", "leases"),
     (frozenset({"get", "list", "watch", "create", "update", "patch", "delete"}), "resource.k8s.io", "resourceslices"),
     (frozenset({"deletecollection"}), "resource.k8s.io", "resourceslices"),
     (_READ, "certificates.k8s.io", "clustertrustbundles"),
 )
+
+_OWN_VERBS = frozenset({"get", "create", "update", "patch", "delete"})
+OWN: dict[tuple[str, str], tuple[str, str, str]] = {
+    ("coordination.k8s.io", "leases"): ("kube-node-lease", "node lease", "get, create, update, patch, or delete a node lease"),
+    ("storage.k8s.io", "csinodes"): ("", "CSINode", "get, create, update, patch, or delete a CSINode"),
+}
+"""What a node has one of, under its own name: the namespace, what it is called, what may be done with it."""
 
 
 class NodeAuthorizer:
@@ -62,6 +67,8 @@ class NodeAuthorizer:
         for verbs, group, resource in ALWAYS:
             if q.verb in verbs and q.group == group and q.full_resource == resource:
                 return Verdict(True)
+        if own := OWN.get((q.group, q.resource)):
+            return _may_own(node, q, *own)
         if q.group == "" and self._may_core(node, q):
             return Verdict(True)
         if (q.group, q.resource) == ("storage.k8s.io", "volumeattachments") and q.verb == "get":
@@ -111,6 +118,19 @@ class NodeAuthorizer:
             return False
         attachment = codec.decode(storage_v1.VolumeAttachment, entry.body)
         return attachment.spec is not None and attachment.spec.nodeName == node
+
+
+def _may_own(node: str, q: Question, namespace: str, called: str, may: str) -> Verdict:
+    """A node's own object only. The name is not known yet when it is created: admission looks at it then."""
+    if q.verb not in _OWN_VERBS:
+        return Verdict(False, f"can only {may}")
+    if q.subresource:
+        return Verdict(False, f"cannot authorize {called} subresources")
+    if q.namespace != namespace:
+        return Verdict(False, f"can only access leases in the {namespace!r} system namespace".replace("'", '"'))
+    if q.verb != "create" and q.name != node:
+        return Verdict(False, f"can only access {called} with the same name as the requesting node")
+    return Verdict(True)
 
 
 def references(pod: core_v1.Pod) -> Iterator[tuple[str, str]]:
