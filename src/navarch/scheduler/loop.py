@@ -30,7 +30,8 @@ from navarch.client.lease import Election, Elector
 from navarch.client.rest import Client, Unreachable
 from navarch.lib import backoff, tasks
 from navarch.machinery import errors, selectors, timestamps
-from navarch.scheduler.core import topology
+from navarch.scheduler.core import explain, topology
+from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor
 from navarch.scheduler.core.profile import DEFAULT
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
@@ -112,6 +113,7 @@ class Scheduler:
         self._owners = Owners(client)
         self._allowed: tuple[Budget, ...] = ()
         self._random = random.Random()
+        self._near: tuple[Unschedulable | None, str] = (None, "")
 
     async def start(self, group: tasks.Group) -> None:
         """Fills the columns, then schedules."""
@@ -287,10 +289,18 @@ class Scheduler:
                 case Helpless(text, waits):
                     message = f"{message} preemption: {text}"
                     nominated = nominated if waits else None
+            if nominated is None and (near := self._nearest(demand, refused)):
+                message = f"{message} Nearest miss: {near}."
         if nominated is not None:
             self._columns.nominate(demand, nominated)
         self._queue.failed(waiting, time.time(), refused.plugins)
         self._statuses.pending(pod, Pending(message, nominated or ""))
+
+    def _nearest(self, demand: Demand, refused: Unschedulable) -> str:
+        """The nearest miss; found once for the pods that share an answer."""
+        if self._near[0] is not refused:
+            self._near = (refused, explain.nearest(View(self._columns, demand.ask, DEFAULT), refused))
+        return self._near[1]
 
     def _preempt(self, pod: core_v1.Pod, demand: Demand, plan: Preempted) -> None:
         slot = self._columns.slots[plan.node]

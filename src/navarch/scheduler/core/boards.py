@@ -35,6 +35,8 @@ class Board:
     passes: Mask
     plain: Ints
     """The weighted sum of the plain scores."""
+    merged: Ints
+    """The same where a node passes, -1 where it does not."""
     scaled: list[tuple[int, Ints, bool]]
     """Raw scores with weight and direction, where they are not the same everywhere."""
     constant: int
@@ -67,6 +69,7 @@ class Board:
             if part is not None:
                 total = total + part * weight
         self.plain[at] = total
+        self.merged[at] = np.where(passes, total, -1)
 
     def totals(self, feasible: Mask) -> Ints:
         """The weighted local scores among feasible nodes."""
@@ -102,6 +105,7 @@ def make(view: View) -> Board:
         static=static,
         passes=static.copy(),
         plain=np.zeros(columns.capacity, np.int64),
+        merged=np.zeros(columns.capacity, np.int64),
         scaled=scaled,
         constant=constant,
     )

@@ -108,11 +108,10 @@ class Core:
         """The best node; among equals the seed picks one."""
         board = self.boards.get(demand.ask, profile)
         mask = feasible(board, demand.ask)
-        if not mask.any():
-            return self._refuse(demand.ask, profile)
-        total = totals(board, demand.ask, mask)
-        total = np.where(mask, total, -1)
+        total = points(board, demand.ask, mask)
         top = int(total.max())
+        if top < 0:
+            return self._refuse(demand.ask, profile)
         best = np.flatnonzero(total == top)
         return Chosen(self.columns.names[int(best[seed % len(best)])], top, len(best))
 
@@ -143,6 +142,18 @@ def feasible(board: Board, ask: Ask) -> Mask:
             for refusal in check(view, mask):
                 mask = mask & ~refusal.nodes
     return mask
+
+
+def points(board: Board, ask: Ask, mask: Mask) -> Ints:
+    """The weighted sum of all scores where `mask` holds, -1 elsewhere; what all nodes have alike may be left out."""
+    if mask is board.passes and not board.scaled:
+        view, total = _own_view(board, ask), board.merged
+        extra = [(score(view, mask), view.profile.weights.get(name, 0)) for name, score in TOPOLOGY_SCORES]
+        for part, weight in extra:
+            if part is not None and weight:
+                total = np.where(mask, total + part * weight, -1)
+        return total
+    return np.where(mask, totals(board, ask, mask), -1)
 
 
 def totals(board: Board, ask: Ask, mask: Mask) -> Ints:

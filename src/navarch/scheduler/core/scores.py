@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from navarch.scheduler.core.columns import Ints, Mask
-from navarch.scheduler.core.filters import At, View, node_term, tolerates
-from navarch.scheduler.core.profile import Fit, Point
+from navarch.scheduler.core.filters import ALL, At, View, node_term, tolerates
+from navarch.scheduler.core.profile import Point
 
 MOST = 100
 Score = Callable[[View, At], Ints | None]
@@ -62,54 +63,55 @@ def node_affinity(view: View, at: At) -> Ints | None:
 # ---- resources ----------------------------------------------------------------------------------------------------
 
 
-def _shares(view: View, at: At, resources: tuple[tuple[str, int], ...], *, scored: bool) -> list[tuple[Ints, Ints, int, int]]:
-    """(allocatable, used by pods there, what this pod adds, weight) of each scored resource that matters."""
-    columns, ask = view.columns, view.ask
-    found: list[tuple[Ints, Ints, int, int]] = []
-    for name, weight in resources:
-        own = (ask.scored if scored else ask.requests).get(name, 0)
-        if own == 0 and name not in ("cpu", "memory", "ephemeral-storage"):
-            continue
-        row = columns.row(name)
-        used = columns.scored[row][at] if scored and row < 2 else columns.requested[row][at]
-        found.append((columns.allocatable[row][at], used, own, weight))
-    return found
+class Shares(NamedTuple):
+    """The scored resources that matter for a pod, one row each: allocatable, used by the pods there, what this pod adds, weight."""
+
+    has: Ints
+    used: Ints
+    own: Ints
+    weights: Ints
+
+
+def _shares(view: View, at: At, resources: tuple[tuple[str, int], ...], *, scored: bool) -> Shares:
+    columns = view.columns
+    asked = view.ask.scored if scored else view.ask.requests
+    wanted = [(columns.row(n), asked.get(n, 0), w, n) for n, w in resources if asked.get(n, 0) or n in _ALWAYS]
+    rows = np.array([row for row, *_ in wanted], np.int64)
+    own = np.array([[value] for _, value, *_ in wanted], np.int64)
+    weights = np.array([[weight] for *_, weight, _ in wanted], np.int64)
+    where = (rows, at) if at is ALL else (rows[:, None], at)
+    used = columns.requested[where]
+    if scored:
+        for i, row in enumerate(rows):
+            if row < 2:
+                used[i] = columns.scored[row, at]
+    return Shares(columns.allocatable[where], used, own, weights)
+
+
+_ALWAYS = ("cpu", "memory", "ephemeral-storage")
 
 
 def fit(view: View, at: At) -> Ints | None:
     """How much of the scored resources is left (or taken), by the profile's strategy."""
     chosen = view.profile.fit
+    has, used, own, weights = _shares(view, at, chosen.resources, scored=True)
+    used = used + own
     if chosen.strategy == "RequestedToCapacityRatio":
-        return _to_shape(view, at, chosen)
-    most = chosen.strategy == "MostAllocated"
-    total: Ints | int = 0
-    weights: Ints | int = 0
-    for has, used, own, weight in _shares(view, at, chosen.resources, scored=True):
-        there = has > 0
-        part = _part(has, used + own, most=most)
-        total = total + np.where(there, part * weight, 0)
-        weights = weights + there * weight
-    return np.asarray(total // np.maximum(weights, 1), np.int64)
+        return _to_shape(has, used, weights, chosen.shape)
+    part = np.minimum(used, has) if chosen.strategy == "MostAllocated" else np.maximum(has - used, 0)
+    part = part * MOST // np.maximum(has, 1)
+    divisor = ((has > 0) * weights).sum(axis=0)
+    score: Ints = (part * weights).sum(axis=0) // np.maximum(divisor, 1)
+    return score
 
 
-def _part(has: Ints, used: Ints, *, most: bool) -> Ints:
-    divisor = np.maximum(has, 1)
-    part: Ints = (np.minimum(used, has) if most else np.maximum(has - used, 0)) * MOST // divisor
-    return part
-
-
-def _to_shape(view: View, at: At, chosen: Fit) -> Ints:
-    total = np.zeros(view.size(at), np.int64)
-    weights = np.zeros(view.size(at), np.int64)
-    for has, used, own, weight in _shares(view, at, chosen.resources, scored=True):
-        use = used + own
-        percent = np.where(use > has, MOST, use * MOST // np.maximum(has, 1))
-        score = _along(chosen.shape, percent)
-        counts = (has > 0) & (score > 0)
-        total += np.where(counts, score * weight, 0)
-        weights += counts * weight
-    ratio = total / np.maximum(weights, 1)
-    return np.floor(ratio + 0.5).astype(np.int64)
+def _to_shape(has: Ints, used: Ints, weights: Ints, shape: tuple[Point, ...]) -> Ints:
+    percent = np.where(used > has, MOST, used * MOST // np.maximum(has, 1))
+    score = _along(shape, percent)
+    counts = ((has > 0) & (score > 0)) * weights
+    ratio = (score * counts).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    rounded: Ints = np.floor(ratio + 0.5).astype(np.int64)
+    return rounded
 
 
 def _along(shape: tuple[Point, ...], percent: Ints) -> Ints:
@@ -120,7 +122,8 @@ def _along(shape: tuple[Point, ...], percent: Ints) -> Ints:
         width = after.utilization - before.utilization
         line = before.score + np.where(slope >= 0, slope // width, -(-slope // width))
         found = np.where(percent <= after.utilization, line, found)
-    return np.where(percent <= shape[0].utilization, shape[0].score, found)
+    ends: Ints = np.where(percent <= shape[0].utilization, shape[0].score, found)
+    return ends
 
 
 def balanced_allocation(view: View, at: At) -> Ints | None:
@@ -128,45 +131,35 @@ def balanced_allocation(view: View, at: At) -> Ints | None:
     wanted = view.profile.balanced
     if not any(view.ask.requests.get(name, 0) for name, _ in wanted):
         return None
-    shares = _shares(view, at, wanted, scored=False)
-    half = MOST // 2
-    difference = half + _balance([(h, u + own) for h, u, own, _ in shares]) - _balance([(h, u) for h, u, _, _ in shares])
-    return half + np.where(difference >= 0, difference // 2, -(-difference // 2))
+    has, used, own, _ = _shares(view, at, wanted, scored=False)
+    both = used + np.stack([own, np.zeros_like(own)])  # with the pod, without it
+    fractions = np.minimum(both / np.maximum(has, 1), 1.0)
+    scores = ((1 - _deviation(fractions, has > 0)) * MOST).astype(np.int64)
+    difference = MOST // 2 + scores[0] - scores[1]
+    score: Ints = MOST // 2 + ((difference + (difference < 0)) >> 1)  # Go's division: towards zero
+    return score
 
 
-def _balance(shares: list[tuple[Ints, Ints]]) -> Ints:
-    """100 less the deviation of the shares in use."""
-    there = [has > 0 for has, _ in shares]
-    fractions = [np.minimum(used / np.maximum(has, 1), 1.0) for has, used in shares]
-    if len(shares) == 2:
-        deviation = np.abs((fractions[0] - fractions[1]) / 2) * (there[0] & there[1])
-    else:
-        deviation = _deviation(fractions, there)
-    return ((1 - deviation) * MOST).astype(np.int64)
-
-
-def _deviation(fractions: list[Floats], there: list[Mask]) -> Floats:
-    number = np.sum(there, axis=0)
-    divisor = np.maximum(number, 1)
-    total = np.zeros(len(divisor))
-    for fraction, mask in zip(fractions, there, strict=True):
-        total += np.where(mask, fraction, 0.0)
-    mean = total / divisor
-    squares = np.zeros(len(divisor))
-    for fraction, mask in zip(fractions, there, strict=True):
-        squares += np.where(mask, (fraction - mean) * (fraction - mean), 0.0)
-    pair = _pair(fractions, there)
-    spread: Floats = np.where(number > 2, np.sqrt(squares / divisor), np.where(number == 2, pair, 0.0))
-    return spread
-
-
-def _pair(fractions: list[Floats], there: list[Mask]) -> Floats:
-    """Half the distance, on nodes that have exactly two of the resources."""
-    low, high = np.full(len(fractions[0]), np.inf), np.full(len(fractions[0]), -np.inf)
-    for fraction, mask in zip(fractions, there, strict=True):
-        low = np.where(mask, np.minimum(low, fraction), low)
-        high = np.where(mask, np.maximum(high, fraction), high)
-    return np.where(np.isfinite(low), (high - low) / 2, 0.0)
+def _deviation(fractions: Floats, there: Mask) -> Floats:
+    """The standard deviation over the resources a node has (axis 1), in upstream's order of operations."""
+    if len(there) == 1:
+        return np.zeros_like(fractions[:, 0])
+    if len(there) == 2:
+        pair: Floats = np.abs((fractions[:, 0] - fractions[:, 1]) / 2) * (there[0] & there[1])
+        return pair
+    number = np.maximum(there.sum(axis=0), 1)
+    total = np.zeros_like(fractions[:, 0])
+    for i, mask in enumerate(there):
+        total += fractions[:, i] * mask
+    mean = total / number
+    squares = np.zeros_like(total)
+    for i, mask in enumerate(there):
+        squares += (fractions[:, i] - mean) * (fractions[:, i] - mean) * mask
+    low = np.where(there, fractions, np.inf).min(axis=1)
+    high = np.where(there, fractions, -np.inf).max(axis=1)
+    half = (high - low) / 2
+    found: Floats = np.where(number > 2, np.sqrt(squares / number), np.where(number == 2, half, 0.0))
+    return found
 
 
 # ---- images -------------------------------------------------------------------------------------------------------

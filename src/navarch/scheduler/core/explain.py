@@ -1,0 +1,131 @@
+"""Decisions in words for people: per node the first filter that refused it and what it lacks, and the nearest miss of all.
+
+What it is not: upstream has nothing like it; upstream's own sentence is `schedule.Unschedulable.message`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from navarch.machinery import quantity
+from navarch.scheduler.core import filters, schedule
+from navarch.scheduler.core.columns import Mask
+from navarch.scheduler.core.filters import ALL, View
+from navarch.scheduler.core.schedule import Unschedulable
+from navarch.scheduler.core.terms import PODS
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One node: who refused it and what is missing, or how many points it got."""
+
+    node: str
+    plugin: str
+    text: str
+    lacks: str
+
+
+def rows(view: View, refused: Unschedulable) -> list[Row]:
+    """Every refused node with what it lacks."""
+    found: list[Row] = []
+    for node, verdict in sorted(refused.verdicts.items()):
+        slot = view.columns.slots[node]
+        found.append(Row(node, verdict.plugin, ", ".join(verdict.texts), lacks(view, slot, verdict.plugin)))
+    return found
+
+
+def lacks(view: View, slot: int, plugin: str) -> str:
+    """What would have to be different on a node; empty when the plugin's text says it all."""
+    match plugin:
+        case "NodeResourcesFit":
+            return f"needs {' and '.join(_deficits(view, slot))}"
+        case "TaintToleration":
+            return f"would fit if {' and '.join(_taints(view, slot))} were tolerated"
+        case "NodeUnschedulable":
+            return "would fit if it were uncordoned"
+        case "NodeAffinity":
+            return _labels(view, slot)
+    return ""
+
+
+def _deficits(view: View, slot: int) -> list[str]:
+    columns, found = view.columns, []
+    for name, wanted in {**view.ask.requests, PODS: 1}.items():
+        row = columns.row(name)
+        missing = int(wanted - (columns.allocatable[row, slot] - columns.requested[row, slot]))
+        if missing > 0 and wanted > 0:
+            found.append(f"{amount(name, missing)} more {name}")
+    return found or ["the room that another pod waits for"]
+
+
+def amount(resource: str, value: int) -> str:
+    """An amount as people write it."""
+    if resource == "cpu":
+        return quantity.canonical(f"{value}m")
+    if resource in ("memory", "ephemeral-storage") or resource.startswith("hugepages-"):
+        for unit, size in (("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10)):
+            if value >= size:
+                return f"{value // size}{unit}" if value % size == 0 else f"{value / size:.1f}{unit}"
+    return str(value)
+
+
+def _taints(view: View, slot: int) -> list[str]:
+    found = []
+    for (key, value, effect), mask in view.columns.taints.items():
+        one = (key, value, effect)
+        if mask[slot] and effect != "PreferNoSchedule" and not any(filters.tolerates(t, *one) for t in view.ask.tolerations):
+            found.append(f"the taint {key}{'=' if value else ''}{value}:{effect}")
+    return found
+
+
+def _labels(view: View, slot: int) -> str:
+    for key, value in view.ask.node_selector:
+        column = view.columns.labels.get(key)
+        code = int(column.codes[slot]) if column is not None else -1
+        if column is None or code < 0:
+            return f"has no label {key} (wanted {value})"
+        held = next(v for v, c in column.values.items() if c == code)
+        if held != value:
+            return f"its label {key} is {held} (wanted {value})"
+    return ""
+
+
+def nearest(view: View, refused: Unschedulable) -> str:
+    """The node that misses least, in words: one that lacks only resources, else one that only a taint or cordon keeps."""
+    columns = view.columns
+    only = _refused_once(view)
+    lacking = only.get("NodeResourcesFit")
+    if lacking is not None:
+        share = np.zeros(columns.capacity, np.float64)
+        for name, wanted in {**view.ask.requests, PODS: 1}.items():
+            if wanted > 0:
+                row = columns.row(name)
+                missing = wanted - (columns.allocatable[row] - columns.requested[row])
+                share += np.maximum(missing, 0) / wanted
+        slots = np.flatnonzero(lacking)
+        slot = int(slots[np.argmin(share[slots])])
+        return f"node {columns.names[slot]} {lacks(view, slot, 'NodeResourcesFit')}"
+    for plugin in ("TaintToleration", "NodeUnschedulable"):
+        mask = only.get(plugin)
+        if mask is not None:
+            slot = int(np.flatnonzero(mask)[0])
+            return f"node {columns.names[slot]} {lacks(view, slot, plugin)}"
+    return ""
+
+
+def _refused_once(view: View) -> dict[str, Mask]:
+    """Plugin → nodes that it alone refuses (topology is asked about all nodes)."""
+    every = view.columns.alive
+    said: dict[str, Mask] = {}
+    for name, check in (*filters.STATIC, *filters.DYNAMIC):
+        masks = [r.nodes for r in check(view, ALL)] if name not in view.profile.disabled_filters else []
+        if masks:
+            said[name] = np.logical_or.reduce(masks) & every
+    for name, over in schedule.TOPOLOGY_FILTERS:
+        masks = [r.nodes for r in over(view, every)] if name not in view.profile.disabled_filters else []
+        if masks:
+            said[name] = np.logical_or.reduce(masks) & every
+    number = np.sum(list(said.values()), axis=0)
+    return {name: once for name, mask in said.items() if (once := mask & (number == 1)).any()}

@@ -1,0 +1,167 @@
+"""What if: the real core on a copy of a cluster.
+
+In: a `Snapshot` of API objects, from a live cluster or a dump. Out: where pods would go, who would be evicted, what stays pending
+and why, how full nodes get. Nothing outside the copy is touched.
+
+Upstream has no counterpart; the cluster autoscaler's simulator and cluster-capacity are relatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from navarch.api.core import v1 as core_v1
+from navarch.api.meta import v1 as meta_v1
+from navarch.scheduler.core import explain, schedule
+from navarch.scheduler.core.filters import View
+from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor
+from navarch.scheduler.core.profile import DEFAULT, Profile
+from navarch.scheduler.core.schedule import Chosen, Core
+from navarch.scheduler.core.terms import Demand, Reader
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A cluster's objects at one time."""
+
+    nodes: list[core_v1.Node]
+    pods: list[core_v1.Pod] = field(default_factory=list)
+    namespaces: list[core_v1.Namespace] = field(default_factory=list)
+    budgets: tuple[Budget, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What became of one pod: its node, or why it has none; the pods that had to go for it."""
+
+    pod: str
+    node: str
+    why: str = ""
+    evicted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How full a node is: resource → (requested, allocatable)."""
+
+    node: str
+    amounts: dict[str, tuple[int, int]]
+
+
+class Trial:
+    """A copy of a cluster to try things on."""
+
+    def __init__(self, snapshot: Snapshot, profile: Profile = DEFAULT) -> None:
+        self.core = Core()
+        self.profile = profile
+        self._reader = Reader()
+        self._budgets = snapshot.budgets
+        self._preemptor = Preemptor(self.core.columns)
+        self._pods: dict[str, core_v1.Pod] = {}
+        for namespace in snapshot.namespaces:
+            if namespace.metadata is not None:
+                self.core.columns.namespaces[namespace.metadata.name or ""] = namespace.metadata.labels or {}
+        for node in snapshot.nodes:
+            self.core.columns.put_node(node)
+        for pod in snapshot.pods:
+            self._put(pod)
+
+    def _put(self, pod: core_v1.Pod) -> None:
+        finished = pod.status is not None and pod.status.phase in ("Succeeded", "Failed")
+        demand = self._reader.read(pod)
+        if demand.node_name and not finished:
+            self._pods[demand.uid] = pod
+            self.core.columns.put_pod(demand, demand.node_name)
+
+    def view(self, demand: Demand) -> View:
+        return View(self.core.columns, demand.ask, self.profile)
+
+    def read(self, pod: core_v1.Pod) -> Demand:
+        return self._reader.read(pod)
+
+    def place(self, pods: Sequence[core_v1.Pod], *, evicting: bool = True) -> list[Placement]:
+        """Schedules pods, the more important first; victims of preemption are gone and are not placed again."""
+        ordered = sorted(pods, key=lambda p: -((p.spec.priority if p.spec else None) or 0))
+        return [self._place(self._reader.read(pod), seed, evicting=evicting) for seed, pod in enumerate(ordered)]
+
+    def _place(self, demand: Demand, seed: int, *, evicting: bool) -> Placement:
+        outcome = self.core.schedule(demand, seed, self.profile)
+        if isinstance(outcome, Chosen):
+            self.core.columns.put_pod(demand, outcome.node)
+            return Placement(demand.key, outcome.node)
+        plan: Preempted | Helpless = Helpless("")
+        if evicting and outcome.nodes:
+            plan = self._preemptor.preempt(demand, outcome, self.profile, self._budgets, None, seed)
+        if isinstance(plan, Preempted):
+            for victim in plan.victims:
+                self.core.columns.remove_pod(victim.uid)
+            self.core.columns.put_pod(demand, plan.node)
+            return Placement(demand.key, plan.node, "", tuple(v.key for v in plan.victims))
+        near = explain.nearest(self.view(demand), outcome) if outcome.nodes else ""
+        return Placement(demand.key, "", f"{outcome.message}{f' Nearest miss: {near}.' if near else ''}")
+
+    def drain(self, name: str, *, remove: bool) -> list[core_v1.Pod]:
+        """Takes a node out (cordoned, or removed); its pods, to be placed elsewhere. Those of DaemonSets go with it."""
+        columns = self.core.columns
+        slot = columns.slots.get(name)
+        if slot is None or not columns.alive[slot]:
+            raise ValueError(f'there is no node "{name}"')
+        gone = [self._pods[uid] for uid in list(columns.by_slot[slot]) if uid in self._pods]
+        moving = [pod for pod in gone if not _stays(pod)]
+        for pod in gone if remove else moving:
+            columns.remove_pod((pod.metadata.uid if pod.metadata else None) or "")
+        if remove:
+            columns.remove_node(name)
+        else:
+            columns.unschedulable[slot] = True
+            columns.node_generation += 1
+        return [_unbound(pod) for pod in moving]
+
+    def capacity(self, pod: core_v1.Pod, most: int = 100_000) -> tuple[list[Placement], str]:
+        """How many more pods like this one fit, where, and why not one more."""
+        found: list[Placement] = []
+        for number in range(most):
+            outcome = self.core.schedule(demand := self._reader.read(renamed(pod, f"{number}")), number, self.profile)
+            if not isinstance(outcome, Chosen):
+                return found, outcome.message
+            self.core.columns.put_pod(demand, outcome.node)
+            found.append(Placement(demand.key, outcome.node))
+        return found, ""
+
+    def fill(self, resources: Sequence[str] = ("cpu", "memory", "pods")) -> list[Fill]:
+        """How full each node is."""
+        columns = self.core.columns
+        found = []
+        for name, slot in sorted(columns.slots.items()):
+            if columns.alive[slot]:
+                rows = {r: columns.row(r) for r in resources}
+                found.append(Fill(name, {r: (int(columns.requested[i, slot]), int(columns.allocatable[i, slot])) for r, i in rows.items()}))
+        return found
+
+    def scores(self, demand: Demand) -> dict[str, dict[str, int]]:
+        """Node → plugin → weighted points, over the nodes that can take the pod."""
+        board = self.core.boards.get(demand.ask, self.profile)
+        mask = schedule.feasible(board, demand.ask)
+        parts = schedule.parts(self.view(demand), mask)
+        return {name: {p: int(v[slot]) for p, v in parts.items()} for name, slot in self.core.columns.slots.items() if mask[slot]}
+
+
+def _stays(pod: core_v1.Pod) -> bool:
+    """Pods of DaemonSets and mirror pods belong to their node."""
+    m = pod.metadata or meta_v1.ObjectMeta()
+    return any(o.kind in ("DaemonSet", "Node") for o in m.ownerReferences or ())
+
+
+def _unbound(pod: core_v1.Pod) -> core_v1.Pod:
+    assert pod.spec is not None
+    return msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, nodeName=None))
+
+
+def renamed(pod: core_v1.Pod, suffix: str) -> core_v1.Pod:
+    """The same pod under another name and uid."""
+    m = pod.metadata or meta_v1.ObjectMeta()
+    name = f"{m.name or m.generateName or 'pod'}-{suffix}"
+    return msgspec.structs.replace(pod, metadata=msgspec.structs.replace(m, name=name, uid=f"what-if/{m.namespace}/{name}"))
