@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -48,11 +49,16 @@ class Chain:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request, from bytes to answer."""
-        context: Context | None = None
+        url = request.rel_url
+        context = Context(request, routes.parse(request.method, url.path, url.raw_query_string))
+        began = time.perf_counter()
+        response = await self._answer(context)
+        self._server.metrics.count(context.info, response.status, time.perf_counter() - began)
+        return response
+
+    async def _answer(self, context: Context) -> web.StreamResponse:
+        request = context.request
         try:
-            url = request.rel_url
-            info = routes.parse(request.method, url.path, url.raw_query_string)
-            context = Context(request, info)
             context.user = self._server.authenticator.authenticate(request)
             if "Impersonate-User" in request.headers:
                 self._impersonate(context)
@@ -60,8 +66,7 @@ class Chain:
             return await self._route(context)
         except errors.ApiError as error:
             response = answers.failure(error)
-            if context is not None:
-                answers.warn(context, response)
+            answers.warn(context, response)
         except (asyncio.CancelledError, ConnectionResetError):
             raise  # the client is gone: there is nobody to answer
         except Exception as error:

@@ -6,8 +6,10 @@ Names and labels are upstream's (apiserver_request_total and so on), so that its
 from __future__ import annotations
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from navarch.apiserver.context import RequestInfo
 
 
 class Metrics:
@@ -24,7 +26,23 @@ class Metrics:
             registry=self.registry,
             buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 30),
         )
-        self.watchers = Gauge("apiserver_longrunning_requests", "Watches and streams open now.", ("verb",), registry=self.registry)
+        self._counters: dict[tuple[str, str, str, str, str, str], Counter] = {}
+        self._timers: dict[tuple[str, str], Histogram] = {}
+
+    def count(self, info: RequestInfo, code: int, seconds: float) -> None:
+        """Notes a finished request. Watches are counted but not timed: they last as long as they are wanted."""
+        verb = info.verb.upper()
+        key = (verb, info.group, info.version, info.plural, info.subresource, str(code))
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = self.requests.labels(*key)
+        counter.inc()
+        if verb == "WATCH":
+            return
+        timer = self._timers.get((verb, info.plural))
+        if timer is None:
+            timer = self._timers[verb, info.plural] = self.seconds.labels(verb, info.plural)
+        timer.observe(seconds)
 
     def answer(self) -> web.Response:
         return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
