@@ -21,7 +21,13 @@ from navarch.machinery import codec, errors
 
 JSON = "application/json"
 YAML = "application/yaml"
+_AVAILABLE = (
+    "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, "
+    "application/vnd.kubernetes.protobuf;stream=watch"
+)
 _JSON_NAMES = frozenset({"application/json", "*/*", "application/*", "text/*"})
+_YAML_NAMES = frozenset({YAML, "text/yaml", "application/x-yaml"})
+_MEDIA = _JSON_NAMES | _YAML_NAMES | {"application/vnd.kubernetes.protobuf"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ def negotiate(accept: str) -> Accepted | None:
         shape = options.get("as", "")
         if media in _JSON_NAMES:
             form = JSON
-        elif media in (YAML, "text/yaml", "application/x-yaml"):
+        elif media in _YAML_NAMES:
             form = YAML
         else:
             continue
@@ -61,6 +67,8 @@ def accepted(context: Context, *shapes: str) -> Accepted:
     found = negotiate(header)
     if found is None and header.startswith("application/vnd.kubernetes.protobuf") and "," not in header and ";as=" not in header:
         return Accepted()
+    if found is None and not {c.split(";")[0].strip() for c in header.split(",")} & _MEDIA:
+        raise errors.NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {_AVAILABLE}")
     if found is None or (found.shape and found.shape not in shapes):
         raise errors.NotAcceptable(
             "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"

@@ -14,6 +14,16 @@ from aiohttp import web
 
 _HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close"}
 
+_MOST_HEADER_BYTES = 1024 * 1024
+SETTINGS: dict[str, Any] = {
+    "handler_cancellation": True,
+    "keepalive_timeout": 90,
+    "access_log": None,
+    "max_line_size": _MOST_HEADER_BYTES,
+    "max_field_size": _MOST_HEADER_BYTES,
+}
+"""How connections are kept; a long selector or token fits as it does in Go."""
+
 
 class Connection(web.RequestHandler):
     """One connection."""

@@ -54,7 +54,7 @@ class Endpoints:
                 return self._server.metrics.answer()
             case "":
                 return answers.raw(codec.encode({"paths": self._paths()}))
-        raise not_found()
+        return answers.raw(b"404 page not found\n", 404, "text/plain; charset=utf-8")
 
     def _address(self, context: Context) -> str:
         options = self._server.options

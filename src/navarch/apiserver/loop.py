@@ -89,7 +89,7 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
         lambda: {"ping": True, "store": True, "caches": state.caches, "bootstrap": state.bootstrap},
         OpenApiDocuments(server.catalog),
     )
-    http = connections.Listener(Chain(server, endpoints).handle, handler_cancellation=True, keepalive_timeout=90, access_log=None)
+    http = connections.Listener(Chain(server, endpoints).handle, **connections.SETTINGS)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(http, options.bind_address, options.secure_port, ssl=_tls(options), backlog=1024, reuse_address=True)
     server.options = replace(options, secure_port=listener.sockets[0].getsockname()[1])

@@ -320,6 +320,5 @@ def version_number(text: str | None) -> int:
     if not text:
         return 0
     if not _RV.match(text):
-        problem = field.invalid("resourceVersion", text, f'strconv.ParseUint: parsing "{text}": invalid syntax')
-        raise errors.BadRequest(f"Invalid value: {problem.detail}")
+        raise errors.BadRequest(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
     return int(text)

@@ -108,7 +108,7 @@ def qualified_name(value: str) -> tuple[str, ...]:
         if not prefix:
             found += ("prefix part must be non-empty",)
         else:
-            found += tuple(f"prefix part {p}".replace("characters", "bytes") if "no more than" in p else f"prefix part {p}" for p in dns_subdomain(prefix))
+            found += tuple(f"prefix part {p}".replace(_longer(253), _longer(253, "bytes")) for p in dns_subdomain(prefix))
     if not name:
         found += ("name part must be non-empty",)
     elif len(name) > 63:

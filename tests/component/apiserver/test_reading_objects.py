@@ -323,10 +323,12 @@ async def test_yaml_pretty_and_what_cannot_be_had(api: server.ApiServer, http: A
     assert answer.headers["Content-Type"] == "application/yaml"
     assert yaml.safe_load(answer.body)["metadata"]["name"] == "a"
     assert (await http("GET", maps(ns, "a"), query={"pretty": "true"})).body.startswith(b'{\n  "')
-    for accept in ("text/html", "application/json;as=Foo;v=v1;g=meta.k8s.io", "application/json;as=Table;v=v9;g=meta.k8s.io"):
+    unknown = await http("GET", maps(ns), accept="text/html")
+    assert unknown.status == 406 and unknown.message.startswith("406: Not Acceptable\n\nAvailable representations: application/json, ")
+    for accept in ("application/json;as=Foo;v=v1;g=meta.k8s.io", "application/json;as=Table;v=v9;g=meta.k8s.io"):
         refused = await http("GET", maps(ns), accept=accept)
         assert (refused.status, refused.reason) == (406, "NotAcceptable")
-        assert refused.message.startswith("only the following media types are accepted: application/json, application/yaml")
+        assert "application/json, application/yaml, application/vnd.kubernetes.protobuf" in refused.message
 
 
 # ---- discovery ----------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_json_patch_that_does_not_apply(patch: Any, because: str) -> None:
 
 
 def test_json_patch_that_cannot_be_read() -> None:
-    with pytest.raises(errors.BadRequest, match=r"cannot unmarshal object into Go value of type jsonpatch\.Patch"):
+    with pytest.raises(errors.BadRequest, match=r"cannot unmarshal object into Go value of type \[\]handlers\.jsonPatchOp"):
         json_patch.apply({}, {"op": "add"})
     with pytest.raises(errors.RequestEntityTooLarge, match="allowed maximum operations in a JSON patch is 10000, got 10001"):
         json_patch.apply({}, [{"op": "test", "path": "/a"}] * 10_001)

@@ -37,7 +37,7 @@ def config_map(obj: core_v1.ConfigMap) -> Found:
     size = sum(len(v.encode()) if not v.isascii() else len(v) for v in (obj.data or {}).values())
     size += sum(len(v) * 3 // 4 for v in (obj.binaryData or {}).values())
     if size > _MOST_DATA:
-        found.append(field.too_long("", _MOST_DATA))
+        found.append(field.too_long("[]", _MOST_DATA))
     return found
 
 

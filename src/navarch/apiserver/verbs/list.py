@@ -106,7 +106,10 @@ async def read(context: Context, served: Served, scope: Scope, server: Server) -
         if asked not in ("", "0"):
             raise errors.BadRequest("specifying resource version is not allowed when using continue")
         return await _continued(served, scope, server, _parse(token), limit)
-    revision = version_number(asked)
+    try:
+        revision = version_number(asked)
+    except errors.BadRequest as error:
+        raise errors.BadRequest(f"invalid resource version: {error.status.message}") from None
     if match == "Exact":
         return await _at(served, scope, server, revision, "", limit)
     if revision > server.storage.revision:

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import answers, writing
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
@@ -34,7 +35,7 @@ KINDS = (JSON_PATCH, MERGE, STRATEGIC, APPLY_YAML)
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     media = writing.media_type(context)
     if media not in KINDS or (media == STRATEGIC and served.custom):
-        raise errors.UnsupportedMediaType("the body of the request was in an unknown format - accepted media types include: " + ", ".join(KINDS))
+        raise errors.UnsupportedMediaType("415: Unsupported Media Type")
     writing.check_options(context, "PatchOptions")
     data = await writing.body(context)
     if media == APPLY_YAML:
@@ -68,6 +69,8 @@ def parse(data: bytes) -> Any:
         return codec.tree(data)
     except ValueError:
         try:
+            if data.lstrip()[:1] in (b"{", b"["):
+                codec.decode(meta_v1.ListMeta, data)
             return codec.from_yaml(data)
         except codec.DecodeError as error:
             raise errors.BadRequest(f"error decoding patch: {error}") from None

@@ -93,9 +93,11 @@ def check(config: Tree, schema: Schema, writer: Writer) -> None:
 
 
 def named(tree: Tree) -> str:
-    """An object as messages name it: `namespace/name; apps/v1, Kind=Deployment`."""
+    """An object as messages name it: `namespace/name; apps/v1, Kind=Deployment`, the core group as `/v1`."""
     metadata = tree.get("metadata") or {}
-    return f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {tree.get('apiVersion')}, Kind={tree.get('kind')}"
+    version = str(tree.get("apiVersion"))
+    version = version if "/" in version else f"/{version}"
+    return f"{metadata.get('namespace', '')}/{metadata.get('name', '')}; {version}, Kind={tree.get('kind')}"
 
 
 def applied(live: Tree, config: Tree, schema: Schema, writer: Writer, managers: Managers, force: bool) -> tuple[Tree, Managers]:

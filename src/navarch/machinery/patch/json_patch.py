@@ -41,7 +41,7 @@ def apply(document: Any, patch: Any) -> Any:
 def checked(patch: Any) -> list[dict[str, Any]]:
     """The operations of a patch. BadRequest, RequestEntityTooLarge."""
     if not isinstance(patch, list):
-        raise errors.BadRequest(f"json: cannot unmarshal {json_kind(patch)} into Go value of type jsonpatch.Patch")
+        raise errors.BadRequest(f"error decoding patch: json: cannot unmarshal {json_kind(patch)} into Go value of type []handlers.jsonPatchOp")
     for operation in patch:
         if not isinstance(operation, dict):
             raise errors.BadRequest(f"json: cannot unmarshal {json_kind(operation)} into Go value of type jsonpatch.Operation")
