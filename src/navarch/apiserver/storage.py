@@ -23,6 +23,9 @@ class Storage:
         self.store = store
         self.catalog = catalog
         self.revision = 0
+        self.loaded = 0
+        """The revision the caches were filled at."""
+
         self._listeners: list[Callable[[Cache, Event], None]] = []
         self._unsubscribe: Callable[[], None] | None = None
         self.progressed: asyncio.Event = asyncio.Event()
@@ -36,7 +39,7 @@ class Storage:
             cache = self.cache_of(record.key)
             if cache is not None:
                 cache.load(record.key[len(cache.prefix) :], record.value, record.mod_revision)
-        self.revision = found.revision
+        self.revision = self.loaded = found.revision
         for cache in self.catalog.caches.values():
             cache.complete_since = found.revision
         loading()

@@ -22,7 +22,7 @@ from navarch.apiserver.context import Context
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import list as listing
-from navarch.apiserver.watch_cache import Entry, Event, Scope
+from navarch.apiserver.watch_cache import Cache, Entry, Event, Scope
 from navarch.apiserver.writing import version_number
 from navarch.machinery import codec, errors, field
 from navarch.store import interface as stores
@@ -87,8 +87,10 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     if version > server.storage.revision:
         raise listing.too_large(version, server.storage.revision)
     frame = framer(context, served, form)
+    past = _Past(served, server, version or server.storage.revision)
     try:
-        missed = [] if initial else await _missed(served, server, version)
+        if not initial:
+            await past.read()
     except errors.Expired as error:
         return await _expired(context, error)
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
@@ -100,13 +102,17 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     def receive(seen: list[tuple[str, Event]]) -> None:
         wire.write(b"".join([frame(kind, event) for kind, event in seen]))
 
+    try:
+        while not initial and (late := served.cache.since(past.reached)) is None:
+            await past.read()
+    except errors.Expired as error:
+        await response.write(_line("ERROR", codec.encode(error.status)))
+        return response
     # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
-    head: list[bytes] = []
     if initial:
         head = [frame("ADDED", _as_event(entry)) for entry in served.cache.select(scope)]
     else:
-        late = served.cache.since(max(version, missed[-1].revision if missed else 0)) or []
-        head = [frame(kind, event) for event in (*missed, *late) if (kind := scope.kind_of(event))]
+        head = [frame(kind, event) for event in (*past.events, *(late or ())) if (kind := scope.kind_of(event))]
     if context.query.get("sendInitialEvents") == "true" and bookmarks:
         head.append(_bookmark(served, server.storage.revision, form, _INITIAL_END))
     if head:
@@ -160,25 +166,38 @@ def _as_event(entry: Entry) -> Event:
     return Event(entry.version, entry.key, entry, None)
 
 
-async def _missed(served: Served, server: Server, version: int) -> list[Event]:
-    """Events after a revision that the cache has forgotten, from the store's history. Expired when it has too."""
-    if version == 0 or served.cache.since(version) is not None:
-        return []
-    cache = served.cache
-    found: list[Event] = []
-    changes = server.storage.store.watch(cache.prefix, f"{cache.prefix[:-1]}0", version)
-    try:
-        reached = version
-        while reached < cache.version and (reached < cache.complete_since or cache.since(reached) is None):
-            for change in await anext(changes):
-                key = change.key[len(cache.prefix) :]
-                new = cache.entry(key, change.value, change.revision) if change.value is not None else None
-                old = cache.entry(key, change.previous, change.previous_revision) if change.previous is not None else None
-                found.append(Event(change.revision, key, new, old))
-                reached = change.revision
-    except stores.Compacted as error:
-        raise errors.Expired(f"too old resource version: {version} ({error.oldest})") from None
-    return found
+class _Past:
+    """The events after a revision that the cache has forgotten, from the store's history."""
+
+    def __init__(self, served: Served, server: Server, version: int) -> None:
+        self._cache, self._store = served.cache, server.storage.store
+        self._loaded = server.storage.loaded
+        self._asked = self.reached = version
+        self.events: list[Event] = []
+
+    async def read(self) -> None:
+        """Reads on until the cache knows the rest. Expired when the store does not know the beginning any more."""
+        cache = self._cache
+        if cache.since(self.reached) is not None:
+            return
+        # A change of this resource ends what the cache forgot; what came before the cache was filled ends with any resource's.
+        whole = cache.complete_since == self._loaded
+        changes = self._store.watch("", stores.END, self.reached) if whole else self._store.watch(cache.prefix, f"{cache.prefix[:-1]}0", self.reached)
+        try:
+            while cache.since(self.reached) is None:
+                for change in await anext(changes):
+                    if change.key.startswith(cache.prefix):
+                        self.events.append(_from_history(cache, change))
+                    self.reached = change.revision
+        except stores.Compacted as error:
+            raise errors.Expired(f"too old resource version: {self._asked} ({error.oldest})") from None
+
+
+def _from_history(cache: Cache, change: stores.Change) -> Event:
+    key = change.key[len(cache.prefix) :]
+    new = cache.entry(key, change.value, change.revision) if change.value is not None else None
+    old = cache.entry(key, change.previous, change.previous_revision) if change.previous is not None else None
+    return Event(change.revision, key, new, old)
 
 
 def _bookmark(served: Served, revision: int, form: Accepted, annotations: dict[str, str] | None = None) -> bytes:
