@@ -116,9 +116,6 @@ def failure(error: errors.ApiError) -> web.Response:
     headers = {}
     if error.retry_after:
         headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, errors.Unauthorized):
-        headers["Audit-Id"] = ""
-    headers.pop("Audit-Id", None)
     return raw(codec.encode(status), status.code or 500, headers=headers)
 
 
@@ -136,12 +133,6 @@ def join_list(api_version: str, kind: str, revision: int, bodies: Sequence[bytes
         more,
     )
     return b"".join((head, b",".join(bodies), b"]}\n"))
-
-
-class _Metadata(Object):
-    """Only what a PartialObjectMetadata keeps."""
-
-    metadata: Any = None
 
 
 def partial(body: bytes) -> bytes:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from navarch.api.meta import v1 as meta_v1
 from navarch.machinery import errors
 
@@ -63,8 +65,6 @@ def show(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int | float):
         return str(value)
-    import msgspec
-
     return msgspec.json.encode(value).decode()
 
 
@@ -112,13 +112,10 @@ def index(path: str, key: int | str) -> str:
 
 def invalid_error(group: str, kind: str, name: str, problems: Iterable[Problem]) -> errors.Invalid:
     """The 422 for an object: one cause per problem, equal ones once, in upstream's aggregate form."""
-    unique = list(dict.fromkeys(str(p) for p in problems_list(problems)))
+    found = list(problems)
+    unique = list(dict.fromkeys(str(p) for p in found))
     text = unique[0] if len(unique) == 1 else "[" + ", ".join(unique) + "]"
     qualified = errors.qualified(group, kind)
     message = f'{qualified} "{name}" is invalid' + (f": {text}" if unique else "")
-    causes = [meta_v1.StatusCause(reason=p.reason, message=p.body(), field=p.field) for p in problems_list(problems)]
+    causes = [meta_v1.StatusCause(reason=p.reason, message=p.body(), field=p.field) for p in found]
     return errors.Invalid(message, group=group, kind=kind, name=name, causes=causes)
-
-
-def problems_list(problems: Iterable[Problem]) -> list[Problem]:
-    return problems if isinstance(problems, list) else list(problems)

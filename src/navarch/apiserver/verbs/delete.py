@@ -5,6 +5,7 @@ Upstream counterpart: registry/rest/delete.go (BeforeDelete) and registry/generi
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from aiohttp import web
@@ -41,19 +42,12 @@ async def collection(context: Context, served: Served, server: Server) -> web.St
     entries = served.cache.select(scope)
     for entry in entries:
         try:
-            await delete(context, served, server, entry.name, entry.namespace, msgspec_copy(options))
+            await delete(context, served, server, entry.name, entry.namespace, copy.copy(options))
         except errors.NotFound:
             continue
     resource = served.resource
     bodies = [served.body(e) for e in entries]
     return answers.of_json(context, answers.join_list(resource.group_version, resource.kind, server.storage.revision, bodies))
-
-
-def msgspec_copy(options: meta_v1.DeleteOptions) -> meta_v1.DeleteOptions:
-    """Options of one deletion among many: deletion may write in them."""
-    import copy
-
-    return copy.copy(options)
 
 
 async def options_of(context: Context) -> meta_v1.DeleteOptions:
@@ -69,8 +63,6 @@ async def options_of(context: Context) -> meta_v1.DeleteOptions:
             raise errors.BadRequest("decoded object cannot be converted to DeleteOptions")
     else:
         options = _from_query(context)
-    if options.dryRun:
-        context.request.rel_url.query  # noqa: B018
     problems = _problems(options)
     if problems:
         raise field.invalid_error("meta.k8s.io", "DeleteOptions", "", problems)
@@ -180,9 +172,6 @@ def _finalizers(served: Served, obj: Obj, options: meta_v1.DeleteOptions) -> Non
         kept.append(_ORPHAN)
     if foreground:
         kept.append(_FOREGROUND)
-    if served.group == "" and served.plural == "namespaces" and obj.spec is not None and obj.spec.finalizers:
-        obj.metadata.finalizers = kept or None
-        return
     obj.metadata.finalizers = kept or None
 
 

@@ -19,7 +19,6 @@ from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import apply as applying
-from navarch.apiserver.verbs import create as creating
 from navarch.apiserver.verbs import update as updating
 from navarch.machinery import codec, errors
 from navarch.machinery.patch import json_patch, merge, strategic
@@ -98,6 +97,3 @@ def patched(context: Context, served: Served, media: str, document: Any, old: Ob
     made = writing.decoded(context, served, codec.encode(tree))
     updating.check_name(made, old.metadata.name, old.metadata.namespace or "")
     return made
-
-
-__all__ = ["creating", "handle"]

@@ -158,7 +158,6 @@ def keep_rest(served: Served, new: Obj, old: Obj, subresource: str) -> None:
         else:
             served.keep_for_status(new, old)
         new.metadata.generation = old.metadata.generation
-        new.metadata.labels, new.metadata.annotations = new.metadata.labels, new.metadata.annotations
         new.metadata.deletionTimestamp = old.metadata.deletionTimestamp
         served.strategy.prepare_status(new, old)
         return

@@ -22,7 +22,7 @@ from navarch.apiserver.context import Context
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import list as listing
-from navarch.apiserver.watch_cache import Cache, Entry, Event, Scope
+from navarch.apiserver.watch_cache import Cache, Entry, Event
 from navarch.apiserver.writing import version_number
 from navarch.machinery import codec, errors, field
 from navarch.store import interface as stores
@@ -219,6 +219,3 @@ async def _expired(context: Context, error: errors.Expired) -> web.StreamRespons
     """A watch that cannot start where it was asked to: one ERROR event, as upstream answers."""
     status: meta_v1.Status = error.status
     return answers.raw(_line("ERROR", codec.encode(status)))
-
-
-__all__ = ["Scope", "framer", "handle"]
