@@ -57,6 +57,12 @@ def _version(obj: Object) -> str:
     return metadata.resourceVersion or ""
 
 
+def _too_large(error: errors.ApiError) -> bool:
+    """Whether the server has not come as far as the version we know: its store is an older one (a restored backup)."""
+    details = error.status.details
+    return details is not None and any(c.reason == "ResourceVersionTooLarge" for c in details.causes or ())
+
+
 class Informer(Generic[T]):
     """A copy of all objects of a type, or of those of a namespace or selector."""
 
@@ -121,6 +127,8 @@ class Informer(Generic[T]):
                 if isinstance(error, errors.Expired | errors.Gone):
                     self.version = ""
                     continue
+                if _too_large(error):
+                    self.version = ""
                 _log.warning("%s: %s", self.kind.__name__, error)
                 await asyncio.sleep(wait.next() * random.uniform(0.8, 1.2))
             except Unreachable as error:
