@@ -1,4 +1,4 @@
-"""Connections whose bytes are no HTTP: what they are told before they are closed.
+"""Connections whose bytes are no TLS or no HTTP: what they are told before they are closed.
 
 aiohttp reads the requests; this only words the refusal of what it cannot read, as Go's net/http does: the status line and one
 sentence, no headers of ours.
@@ -8,6 +8,7 @@ Upstream counterpart: net/http.Server's badRequestError and statusError.
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 from aiohttp import web
@@ -23,6 +24,41 @@ SETTINGS: dict[str, Any] = {
     "max_field_size": _MOST_HEADER_BYTES,
 }
 """How connections are kept; a long selector or token fits as it does in Go."""
+
+
+_PLAIN = b"Client sent an HTTP request to an HTTPS server.\n"
+_PLAIN_ANSWER = b"HTTP/1.0 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(_PLAIN), _PLAIN)
+
+
+class _Handshake(ssl.SSLObject):
+    """A TLS connection that tells a client who speaks plain HTTP what is wrong, before it fails."""
+
+    outgoing: ssl.MemoryBIO | None = None
+    _failure: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            super().do_handshake()
+        except ssl.SSLError as error:
+            if error.reason != "HTTP_REQUEST" or self.outgoing is None:
+                raise
+            self._failure = error
+            self.outgoing.write(_PLAIN_ANSWER)
+            raise ssl.SSLWantReadError from None  # so that the loop sends it; what comes next ends the connection
+
+
+class TlsContext(ssl.SSLContext):
+    """A server's TLS, with `_Handshake` for connections."""
+
+    sslobject_class = _Handshake
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        made = super().wrap_bio(incoming, outgoing, *args, **kwargs)
+        assert isinstance(made, _Handshake)
+        made.outgoing = outgoing
+        return made
 
 
 class Connection(web.RequestHandler):

@@ -147,7 +147,7 @@ def _front_proxy(options: Options) -> tuple[str, tuple[str, ...]]:
 
 
 def _tls(options: Options) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = connections.TlsContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options.tls_cert_file, options.tls_private_key_file)
     for file in (options.client_ca_file, options.requestheader_client_ca_file):
         if file:
