@@ -153,9 +153,8 @@ class Bench:
 
         async def watch() -> None:
             nonlocal received
-            connection = await server.connect()
-            reader = connection._reader
-            connection._writer.write(server.request("GET", f"{MAP_COLLECTION}?watch=true&resourceVersion=&labelSelector=bench%3Dwatch"))
+            reader, sender = await server.stream()
+            sender.write(server.request("GET", f"{MAP_COLLECTION}?watch=true&resourceVersion=&labelSelector=bench%3Dwatch"))
             await reader.readuntil(b"\r\n\r\n")
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:

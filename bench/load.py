@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 
 @dataclass(slots=True)
@@ -32,37 +33,55 @@ class Result:
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else 0.0
 
 
-class Connection:
-    """One connection, one request at a time."""
+class Connection(asyncio.BufferedProtocol):
+    """One connection, one request at a time. Bodies are counted, not kept: reading must cost less than answering."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(1 << 18))
+        self._head = b""
+        self._left = -1
+        self._answer: tuple[int, int] = (0, 0)
+        self._waiter: asyncio.Future[tuple[int, int]] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._left < 0:
+            self._head += bytes(self._buffer[:nbytes])
+            end = self._head.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head, rest = self._head[:end].lower(), len(self._head) - end - 4
+            at = head.find(b"content-length:")
+            size = int(head[at + 15 :].split(b"\r", 1)[0]) if at >= 0 else 0
+            self._answer = int(head[9:12]), size
+            self._head, self._left = b"", size - rest
+        else:
+            self._left -= nbytes
+        if self._left <= 0 and self._waiter is not None:
+            self._left = -1
+            waiter, self._waiter = self._waiter, None
+            waiter.set_result(self._answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
     async def ask(self, request: bytes) -> tuple[int, int]:
-        """Status and size of the answer."""
-        self._writer.write(request)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        status = int(head[9:12])
-        lower = head.lower()
-        at = lower.find(b"content-length:")
-        if at >= 0:
-            size = int(lower[at + 15 : lower.index(b"\r", at)])
-            if size:
-                await self._reader.readexactly(size)
-            return status, size
-        if b"transfer-encoding: chunked" not in lower:
-            return status, 0
-        total = 0
-        while True:
-            length = int((await self._reader.readuntil(b"\r\n"))[:-2].split(b";")[0], 16)
-            await self._reader.readexactly(length + 2)
-            if not length:
-                return status, total
-            total += length
+        """Status and size of the answer, which must say its length."""
+        assert self._transport is not None
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._waiter
 
     def close(self) -> None:
-        self._writer.close()
+        if self._transport is not None:
+            self._transport.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +98,20 @@ class Server:
             head += f"Content-Type: {media}\r\nContent-Length: {len(body)}\r\n"
         return head.encode() + b"\r\n" + body
 
-    async def connect(self) -> Connection:
+    def tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        reader, writer = await asyncio.open_connection(self.host, self.port, ssl=context, limit=1 << 26)
-        return Connection(reader, writer)
+        return context
+
+    async def connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, self.host, self.port, ssl=self.tls())
+        return connection
+
+    async def stream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to read line by line: for watches."""
+        return await asyncio.open_connection(self.host, self.port, ssl=self.tls(), limit=1 << 26)
 
 
 async def run(server: Server, requests: Callable[[int], Iterator[bytes]], seconds: float, connections: int = 16) -> Result:
