@@ -62,7 +62,13 @@ class Context:
 
     @staticmethod
     def now() -> float:
+        """Seconds since the epoch: for what is written into objects."""
         return time.time()
+
+    @staticmethod
+    def monotonic() -> float:
+        """Seconds that never jump: for how long something lasts."""
+        return time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)

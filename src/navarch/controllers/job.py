@@ -82,7 +82,7 @@ class JobController(Reconciler):
         selector = selectors.from_object(jobs.spec_of(job).selector)
         candidates = self._mine(job) + self._pods.by_index("controller", f"orphan/{meta(job).namespace}")
         pods = await owners.claim(self._context.client, job, candidates, selector, lambda: self._still(job))
-        outcome = jobs.decide(job, pods, now, caught_up=self._expected.fulfilled(key, now))
+        outcome = jobs.decide(job, pods, now, caught_up=self._expected.fulfilled(key, self._context.monotonic()))
         failure = await self._act(key, job, outcome)
         await self._record(key, job, outcome)
         if failure is not None:
@@ -121,7 +121,7 @@ class JobController(Reconciler):
             self._recorder.event(job, kind, reason, message)
         if not outcome.delete and not outcome.create:
             return None
-        self._expected.expect(key, len(outcome.create), (meta(p).uid or "" for p in outcome.delete), self._context.now())
+        self._expected.expect(key, len(outcome.create), (meta(p).uid or "" for p in outcome.delete), self._context.monotonic())
         results = await gather(self._remove(key, job, p) for p in outcome.delete)
         results += await gather(self._create(key, job, index, failures) for index, failures in outcome.create)
         failures = [r for r in results if isinstance(r, BaseException)]

@@ -151,7 +151,7 @@ class NodeLifecycleController(Reconciler):
             self._heard.pop(key, None)
             return None
         now = self._context.now()
-        silent = self._silence(node, now)
+        silent = self._silence(node)
         ready = ready_condition(node)
         grace = _SILENT_SECONDS if ready is not None else _STARTUP_SECONDS
         if silent > grace and (ready is None or ready.status != "Unknown"):
@@ -162,8 +162,9 @@ class NodeLifecycleController(Reconciler):
             await self._unready_pods(key)
         return max(1.0, grace - silent + 0.1) if silent <= grace else 10.0
 
-    def _silence(self, node: core_v1.Node, now: float) -> float:
-        """Seconds since this node's lease or status was last seen to change, by our own clock."""
+    def _silence(self, node: core_v1.Node) -> float:
+        """Seconds since this node's lease or status was last seen to change, by a clock that never jumps."""
+        now = self._context.monotonic()
         name = meta(node).name or ""
         lease = self._leases.get(name, LEASES)
         ready = ready_condition(node)
@@ -273,7 +274,7 @@ class TaintEvictionController(Reconciler):
         if delay is None:
             self._since.pop(key, None)
             return None
-        now = self._context.now()
+        now = self._context.monotonic()
         due = self._since.setdefault(key, now) + delay
         if due > now:
             return due - now

@@ -61,7 +61,7 @@ class PodGcController(Reconciler):
         pods = self._pods.list()
         for pod in excess(pods, self._context.options.get("terminated_pod_gc_threshold", 12500)):
             await self._remove(pod, "")
-        for pod in self._orphans(pods, self._context.now()):
+        for pod in self._orphans(pods, self._context.monotonic()):
             if await self._node_is_gone((pod.spec.nodeName if pod.spec else "") or ""):
                 await self._remove(pod, "PodGC: node no longer exists")
         for pod in pods:

@@ -152,7 +152,7 @@ class ReplicaSetController(Reconciler):
         pods = [p for p in claimed if owners.is_active(p)]
         terminating = sum(1 for p in claimed if meta(p).deletionTimestamp is not None)
         failure = ""
-        if m.deletionTimestamp is None and self._expected.fulfilled(key, now):
+        if m.deletionTimestamp is None and self._expected.fulfilled(key, self._context.monotonic()):
             failure = await self._act(key, owner, decide(owner.spec.replicas or 0, pods, now))
         await self._write(owner, status_of(owner, pods, terminating, now, failure))
         if failure:
@@ -166,7 +166,7 @@ class ReplicaSetController(Reconciler):
 
     async def _act(self, key: str, owner: Set, plan: Plan) -> str:
         """Carries a plan out. The message of the first failure, or ""."""
-        self._expected.expect(key, plan.create, (meta(p).uid or "" for p in plan.delete), self._context.now())
+        self._expected.expect(key, plan.create, (meta(p).uid or "" for p in plan.delete), self._context.monotonic())
         if plan.delete:
             return await self._delete(key, owner, plan.delete)
         left, batch, failure = plan.create, 1, ""
