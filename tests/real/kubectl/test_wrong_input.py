@@ -255,6 +255,12 @@ def test_no_http(api: Api, sent: bytes) -> None:
 
 
 def test_no_tls(api: Api, kubectl: Any) -> None:
-    assert b"HTTP/1.1 200" not in api.raw(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n", tls=False)
-    api.raw(b"\x00\x01\x02garbage garbage garbage\n\n", tls=False)
+    connection = http.client.HTTPConnection(*api.address, timeout=10)
+    try:
+        connection.request("GET", "/version")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (400, b"Client sent an HTTP request to an HTTPS server.\n")
+    finally:
+        connection.close()
+    assert api.raw(b"\x00\x01\x02garbage garbage garbage\n\n", tls=False) == b""
     assert kubectl("get", "--raw", "/readyz") == "ok", "and the server serves on"
