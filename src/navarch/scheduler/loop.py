@@ -30,10 +30,11 @@ from navarch.client.lease import Election, Elector
 from navarch.client.rest import Client, Unreachable
 from navarch.lib import backoff, tasks
 from navarch.machinery import errors, selectors, timestamps
+from navarch.scheduler import configuration
 from navarch.scheduler.core import explain, topology
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor
-from navarch.scheduler.core.profile import DEFAULT
+from navarch.scheduler.core.profile import Profile
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
 from navarch.scheduler.core.terms import Demand, Reader, SpreadTerm
 from navarch.scheduler.owners import Owners
@@ -53,6 +54,8 @@ class Options:
     kubeconfig: str
     leader_elect: bool = True
     scheduler_name: str = "default-scheduler"
+    config: str = ""
+    """A KubeSchedulerConfiguration file."""
 
 
 class LeadLost(RuntimeError):
@@ -95,7 +98,7 @@ class Scheduler:
 
     def __init__(self, client: Client, options: Options) -> None:
         self._client = client
-        self._name = options.scheduler_name
+        self._profiles = configuration.load(options.config) if options.config else {options.scheduler_name: Profile(options.scheduler_name)}
         self._core = Core()
         self._columns = self._core.columns
         self._preemptor = Preemptor(self._columns)
@@ -104,8 +107,8 @@ class Scheduler:
         self._wakeup = asyncio.Event()
         self._assumed: dict[str, str] = {}
         self._slots = asyncio.Semaphore(_BINDINGS_AT_ONCE)
-        self._recorder = Recorder(client, self._name)
-        self._statuses = Statuses(client, self._recorder, self._name)
+        self._recorder = Recorder(client, options.scheduler_name)
+        self._statuses = Statuses(client, self._recorder)
         self._pods = Informer(client, core_v1.Pod)
         self._nodes = Informer(client, core_v1.Node)
         self._namespaces = Informer(client, core_v1.Namespace)
@@ -197,7 +200,7 @@ class Scheduler:
             self._statuses.forget(uid)
             self._columns.withdraw(uid)
             self._place(pod, uid, spec.nodeName)
-        elif m.deletionTimestamp is not None or spec.schedulingGates or (spec.schedulerName or "default-scheduler") != self._name:
+        elif m.deletionTimestamp is not None or spec.schedulingGates or _scheduler(pod) not in self._profiles:
             self._queue.remove(uid)
         elif uid in self._assumed:
             return
@@ -256,9 +259,10 @@ class Scheduler:
         if pod is None or _meta(pod).uid != waiting.uid:
             self._queue.remove(waiting.uid)
             return
-        demand = self._demand(pod)
+        profile = self._profiles[_scheduler(pod)]
+        demand = self._demand(pod, profile)
         nominated = self._columns.withdraw(waiting.uid)
-        outcome = self._core.schedule(demand, self._random.getrandbits(30))
+        outcome = self._core.schedule(demand, self._random.getrandbits(30), profile)
         match outcome:
             case Chosen():
                 self._assumed[waiting.uid] = outcome.node
@@ -266,40 +270,40 @@ class Scheduler:
                 self._queue.happened(Event.POD_PLACED, time.time())
                 self._group.start(f"bind {waiting.key}", self._bind(pod, waiting, outcome))
             case Unschedulable():
-                self._refuse(pod, waiting, demand, outcome, nominated)
+                self._refuse(pod, waiting, View(self._columns, demand.ask, profile), demand, outcome, nominated)
 
-    def _demand(self, pod: core_v1.Pod) -> Demand:
+    def _demand(self, pod: core_v1.Pod, profile: Profile) -> Demand:
         """The pod's demand, with the default spread when it belongs to something and names none."""
         spreads: tuple[SpreadTerm, ...] = ()
         if pod.spec is not None and not pod.spec.topologySpreadConstraints:
             selector = self._owners.selector(pod)
             if not selector.empty and not selector.nothing:
-                spreads = topology.system_spreads(selector)
+                spreads = topology.default_spreads(selector, profile)
         return self._reader.read(pod, spreads)
 
-    def _refuse(self, pod: core_v1.Pod, waiting: Waiting, demand: Demand, refused: Unschedulable, nominated: str | None) -> None:
+    def _refuse(self, pod: core_v1.Pod, waiting: Waiting, view: View, demand: Demand, refused: Unschedulable, nominated: str | None) -> None:
         """The pod fits nowhere: others may have to go for it, and it waits."""
         message = refused.message
-        if refused.nodes and DEFAULT.preempts:
+        if refused.nodes and view.profile.preempts:
             seed = self._random.getrandbits(30)
-            match self._preemptor.preempt(demand, refused, DEFAULT, self._allowed, nominated, seed):
+            match self._preemptor.preempt(demand, refused, view.profile, self._allowed, nominated, seed):
                 case Preempted() as plan:
                     nominated = plan.node
                     self._preempt(pod, demand, plan)
                 case Helpless(text, waits):
                     message = f"{message} preemption: {text}"
                     nominated = nominated if waits else None
-            if nominated is None and (near := self._nearest(demand, refused)):
+            if nominated is None and (near := self._nearest(view, refused)):
                 message = f"{message} Nearest miss: {near}."
         if nominated is not None:
             self._columns.nominate(demand, nominated)
         self._queue.failed(waiting, time.time(), refused.plugins)
         self._statuses.pending(pod, Pending(message, nominated or ""))
 
-    def _nearest(self, demand: Demand, refused: Unschedulable) -> str:
+    def _nearest(self, view: View, refused: Unschedulable) -> str:
         """The nearest miss; found once for the pods that share an answer."""
         if self._near[0] is not refused:
-            self._near = (refused, explain.nearest(View(self._columns, demand.ask, DEFAULT), refused))
+            self._near = (refused, explain.nearest(view, refused))
         return self._near[1]
 
     def _preempt(self, pod: core_v1.Pod, demand: Demand, plan: Preempted) -> None:
@@ -385,6 +389,10 @@ def _differs(held: Demand, seen: Demand) -> bool:
     if held.terminating != seen.terminating:
         return True
     return a is not b and (a.requests, a.labels, a.counted) != (b.requests, b.labels, b.counted)
+
+
+def _scheduler(pod: core_v1.Pod) -> str:
+    return (pod.spec.schedulerName if pod.spec is not None else None) or "default-scheduler"
 
 
 def _started(pod: core_v1.Pod) -> float:

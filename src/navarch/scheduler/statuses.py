@@ -37,10 +37,9 @@ class Pending:
 class Statuses:
     """Writes to pods' statuses."""
 
-    def __init__(self, client: Client, recorder: Recorder, scheduler_name: str) -> None:
+    def __init__(self, client: Client, recorder: Recorder) -> None:
         self._client = client
         self._recorder = recorder
-        self._name = scheduler_name
         self._wanted: OrderedDict[str, tuple[core_v1.Pod, Pending]] = OrderedDict()
         self._written: OrderedDict[str, Pending] = OrderedDict()
         self._wakeup = asyncio.Event()
@@ -106,11 +105,12 @@ class Statuses:
     async def evict(self, victim: core_v1.Pod, preemptor: core_v1.Pod, node: str) -> None:
         """Marks a victim and deletes it, gracefully. Raises as the client does; a victim that is gone already is fine."""
         m = _meta(victim)
+        name = (preemptor.spec.schedulerName if preemptor.spec is not None else None) or "default-scheduler"
         condition = {
             "type": "DisruptionTarget",
             "status": "True",
             "reason": "PreemptionByScheduler",
-            "message": f"{self._name}: preempting to accommodate a higher priority pod",
+            "message": f"{name}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": timestamps.seconds(time.time()),
             "observedGeneration": m.generation,
         }

@@ -7,6 +7,7 @@ Upstream counterparts: pkg/scheduler/framework/plugins/{podtopologyspread,interp
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -17,7 +18,8 @@ from navarch.scheduler.core import filters
 from navarch.scheduler.core.columns import Columns, Ints, Mask
 from navarch.scheduler.core.counters import AVOIDED, FORBIDDEN, PREFERRED, REQUIRED, Domains, Kind, Tally
 from navarch.scheduler.core.filters import Refusal, View
-from navarch.scheduler.core.terms import AffinityTerm, Matcher, SpreadTerm
+from navarch.scheduler.core.profile import Profile
+from navarch.scheduler.core.terms import AffinityTerm, Matcher, SpreadTerm, spread_term
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 MOST = 100
@@ -28,6 +30,13 @@ _SPREAD = "node(s) didn't match pod topology spread constraints"
 def system_spreads(selector: selectors.Selector) -> tuple[SpreadTerm, ...]:
     """What a pod of a Service or controller gets that names no constraint: spread over hosts, and over zones."""
     return (SpreadTerm(HOSTNAME, 3, False, selector), SpreadTerm(ZONE, 5, False, selector))
+
+
+def default_spreads(selector: selectors.Selector, profile: Profile) -> tuple[SpreadTerm, ...]:
+    """The profile's constraints for a pod that names none, over the pods it belongs with."""
+    if profile.default_constraints is None:
+        return system_spreads(selector)
+    return tuple(dataclasses.replace(spread_term(c, {}), selector=selector) for c in profile.default_constraints)
 
 
 # ---- topology spread ----------------------------------------------------------------------------------------------
