@@ -134,3 +134,20 @@ def test_a_freed_slot_is_taken_again_and_a_pod_without_its_node_does_not_count()
     assert refused(cluster.schedule(demand("b", cpu="2"), 0)).message == "0/1 nodes are available: 1 Insufficient cpu."
     cluster.columns.remove_pod("a")
     assert isinstance(cluster.schedule(demand("b", cpu="2"), 0), Chosen)
+
+
+def test_nodes_are_alike_only_when_scoring_counts_them_alike() -> None:
+    """A pod that asks for nothing counts with a default in scores, one that asks for 0 does not; both request nothing."""
+    cluster = core(node("n1"), node("n2"))
+
+    def empty(name: str, requests: dict[str, str | int | float] | None) -> Demand:
+        container = v1.Container(name="c", resources=v1.ResourceRequirements(requests=requests))
+        metadata = meta_v1.ObjectMeta(name=name, namespace="d", uid=name)
+        return Reader().read(v1.Pod(metadata=metadata, spec=v1.PodSpec(containers=[container])))
+
+    cluster.schedule(demand("a"), 0)
+    cluster.columns.put_pod(empty("nothing", None), "n1")
+    cluster.schedule(demand("a"), 0)
+    cluster.columns.put_pod(empty("zero", {"cpu": "0", "memory": "0"}), "n2")
+    drawn = {outcome.node for seed in range(4) if isinstance(outcome := cluster.schedule(demand("a"), seed), Chosen)}
+    assert drawn == {"n2"}
