@@ -48,9 +48,11 @@ class Kubectl:
         return ["kubectl", f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *words]
 
     def run(self, *words: str, stdin: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             self.command(*words), input=stdin, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **(env or {})}
         )
+        done.stdout = done.stdout.replace(f" from {self.namespace} namespace", "")  # what kubectl from 1.33 on adds to "deleted"
+        return done
 
     def __call__(self, *words: str, stdin: str = "", env: dict[str, str] | None = None) -> str:
         done = self.run(*words, stdin=stdin, env=env)
