@@ -6,10 +6,10 @@ DONE := .venv/.complete
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help venv prepare up down status check format lint types unit sizes test real bench lock clean
+.PHONY: help venv prepare up down status check format lint types unit sizes test real bench bench-scheduler lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(DONE) ## build the environment in .venv, every package pinned by hash
 
@@ -60,6 +60,10 @@ real: prepare ## tests with root, containers and network namespaces only
 
 bench: $(DONE) ## the figures of the API, beside upstream's
 	@$(BIN)/python -m bench
+
+bench-scheduler: $(DONE) ## the figures of the scheduler: its core alone, and end to end
+	@$(BIN)/python -m bench.scheduler_core
+	@$(BIN)/python -m bench.scheduler_e2e
 
 lock: ## make requirements.lock anew from pyproject.toml
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
