@@ -152,9 +152,7 @@ class Client:
         data = await self.send(Request("GET", resources.of(kind).path(name, namespace)))
         return codec.decode(kind, data)
 
-    async def list(
-        self, kind: type[T], namespace: str = "", labels: str = "", fields: str = "", limit: int = 0
-    ) -> tuple[builtins.list[T], str]:
+    async def list(self, kind: type[T], namespace: str = "", labels: str = "", fields: str = "", limit: int = 0) -> tuple[builtins.list[T], str]:
         """Items and the resourceVersion of the list. A limit is the size of the chunks; all of them are read."""
         found: builtins.list[T] = []
         page = ""

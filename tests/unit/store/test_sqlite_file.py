@@ -1,7 +1,5 @@
 """What the SQLite store does with its file: faults, upkeep, backup and restore, and what `check` finds."""
 
-
-
 from __future__ import annotations
 
 import asyncio
