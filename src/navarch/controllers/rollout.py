@@ -272,8 +272,8 @@ def _proportional(deployment: apps_v1.Deployment, active: Sequence[apps_v1.Repli
     allowed = total + bounds(deployment)[0] if total else 0
     current = sum(wanted(rs) for rs in active)
     add = allowed - current
-    newest_first = sorted(active, key=lambda rs: meta(rs).creationTimestamp or "", reverse=True)
-    order = sorted(newest_first, key=lambda rs: -wanted(rs))
+    by_age = sorted(active, key=lambda rs: meta(rs).creationTimestamp or "", reverse=add > 0)  # up: the newer first; down: the older
+    order = sorted(by_age, key=lambda rs: -wanted(rs))
     given = 0
     result: list[tuple[apps_v1.ReplicaSet, int]] = []
     for rs in order:
