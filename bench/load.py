@@ -40,6 +40,8 @@ class Connection(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(1 << 18))
         self._head = b""
         self._left = -1
+        self._chunked = False
+        self._tail = b""
         self._answer: tuple[int, int] = (0, 0)
         self._waiter: asyncio.Future[tuple[int, int]] | None = None
         self._transport: asyncio.Transport | None = None
@@ -51,29 +53,39 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._left < 0:
+        if self._waiter is None:
+            return
+        if self._left < 0 and not self._chunked:
             self._head += bytes(self._buffer[:nbytes])
             end = self._head.find(b"\r\n\r\n")
             if end < 0:
                 return
-            head, rest = self._head[:end].lower(), len(self._head) - end - 4
-            at = head.find(b"content-length:")
-            size = int(head[at + 15 :].split(b"\r", 1)[0]) if at >= 0 else 0
-            self._answer = int(head[9:12]), size
-            self._head, self._left = b"", size - rest
+            self._begin(self._head[:end].lower(), self._head[end + 4 :])
+        elif self._chunked:
+            self._answer = self._answer[0], self._answer[1] + nbytes
+            self._tail = (self._tail + bytes(self._buffer[max(0, nbytes - 5) : nbytes]))[-5:]
         else:
             self._left -= nbytes
-        if self._left <= 0 and self._waiter is not None:
-            self._left = -1
+        if self._tail == b"0\r\n\r\n" if self._chunked else self._left <= 0:
+            self._left, self._chunked, self._tail, self._head = -1, False, b"", b""
             waiter, self._waiter = self._waiter, None
             waiter.set_result(self._answer)
+
+    def _begin(self, head: bytes, rest: bytes) -> None:
+        """Reads how the body that follows ends: by a length, or (chunked) by its last five bytes."""
+        at = head.find(b"content-length:")
+        self._chunked = at < 0 and b"transfer-encoding: chunked" in head
+        size = int(head[at + 15 :].split(b"\r", 1)[0]) if at >= 0 else 0
+        self._answer = int(head[9:12]), len(rest) if self._chunked else size
+        self._tail = rest[-5:] if self._chunked else b""
+        self._left = size - len(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
     async def ask(self, request: bytes) -> tuple[int, int]:
-        """Status and size of the answer, which must say its length."""
+        """Status and size of the answer."""
         assert self._transport is not None
         self._waiter = asyncio.get_running_loop().create_future()
         self._transport.write(request)
