@@ -260,10 +260,13 @@ class Writer:
         row = self._connection.execute("SELECT value FROM history WHERE id = ?", (row_id,)).fetchone()
         return None if row is None else row[0]
 
-    def checkpoint(self, *, truncate: bool = False) -> None:
-        """Copies the write-ahead log into the file."""
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)" if truncate else "PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        self.unsaved_pages = 0
+    def checkpoint(self, *, truncate: bool = False) -> bool:
+        """Copies the write-ahead log into the file; False when some of it is left: a reader needs it, or a `Copier` is at it."""
+        mode = "TRUNCATE" if truncate else "PASSIVE"
+        busy, logged, copied = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        if logged >= 0:  # -1: another connection is copying, nothing was looked at
+            self.unsaved_pages = logged - copied
+        return not busy and logged == copied
 
     def clean(self, floor: int, floor_at: int, cleaned: int, rows: int) -> int:
         """One small step of compaction; returns how far it is clean now (done at `last_id(floor)`)."""
