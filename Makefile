@@ -6,7 +6,7 @@ DONE := .venv/.complete
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help venv prepare up down status check format lint types unit sizes test real bench bench-scheduler lock clean
+.PHONY: help venv prepare test-packages up down status check format lint types unit sizes test real bench bench-scheduler lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,8 +52,11 @@ unit: $(DONE)
 sizes: $(DONE)
 	@$(BIN)/python tests/sizes.py src/navarch
 
-test: prepare format lint types ## everything: format, lint, types and every test, real containers included
-	@$(BIN)/python -m pytest tests/architecture tests/unit tests/contract tests/component tests/real
+test-packages:
+	@command -v dig >/dev/null || sh .ci/test-packages bind9-dnsutils || true
+
+test: prepare test-packages format lint types ## everything: format, lint, types and every test, real containers included
+	@$(BIN)/python -m pytest -rs tests/architecture tests/unit tests/contract tests/component tests/real
 
 real: prepare ## tests with root, containers and network namespaces only
 	@$(BIN)/python -m pytest tests/real

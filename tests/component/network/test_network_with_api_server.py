@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pathlib
 import shutil
@@ -59,11 +60,20 @@ class Upstream:
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self.asked = 0
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, which closing alone does not
+        self._thread.join(5)
+        self.socket.close()
 
     def _serve(self) -> None:
         while True:
             data, peer = self.socket.recvfrom(2000)
+            if not data:
+                return
             self.asked += 1
             query = DNSRecord.parse(data)
             reply = query.reply()
@@ -121,7 +131,7 @@ class World:
         for component in (self.dns, self.apiserver):
             component.process.kill()
             component.process.wait()
-        self.upstream.socket.close()
+        self.upstream.close()
 
 
 @pytest.fixture(scope="module")

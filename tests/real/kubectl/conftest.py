@@ -110,7 +110,7 @@ class Kubectl:
             each.stdout.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[settings.Settings]:
     if os.geteuid() != 0:
         pytest.skip("containers need root")
