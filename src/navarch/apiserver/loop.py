@@ -64,11 +64,11 @@ def _store(options: Options) -> Store:
         from navarch.store.memory import Memory
 
         return Memory()
-    from navarch.store.sqlite import Sqlite
+    from navarch.store import sqlite
 
     folder = pathlib.Path(options.data_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    return Sqlite(folder / "store.db")
+    return sqlite.Sqlite(folder / "store.db", sqlite.Options(keep_seconds=options.history_hours * 3600.0))
 
 
 @contextlib.asynccontextmanager

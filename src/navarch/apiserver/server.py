@@ -69,4 +69,6 @@ class Options:
     enable_admission_plugins: str = ""
     disable_admission_plugins: str = ""
     api_audiences: str = ""
+    event_ttl: float = 3600.0
     history_hours: float = 24.0
+    """How long the store can be read as it was; less when that takes more than 2 GiB."""

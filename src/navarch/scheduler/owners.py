@@ -1,7 +1,4 @@
-"""What a pod belongs to: the selectors of its Services and of its controller together, for the default topology spread.
-
-Upstream counterpart: pkg/scheduler/framework/plugins/helper/spread.go.
-"""
+"""Informers of what pods can belong to: Services and controllers. `core.owners` says what follows from them."""
 
 from __future__ import annotations
 
@@ -9,10 +6,10 @@ from typing import Any
 
 from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
-from navarch.api.meta import v1 as meta_v1
 from navarch.client.informer import Informer
 from navarch.client.rest import Client
 from navarch.machinery import selectors
+from navarch.scheduler.core import owners
 
 
 class Owners:
@@ -32,20 +29,10 @@ class Owners:
         return self._services, *self._kinds.values()
 
     def selector(self, pod: core_v1.Pod) -> selectors.Selector:
-        """All requirements together; empty when the pod belongs to nothing."""
-        m = pod.metadata or meta_v1.ObjectMeta()
-        labels, namespace = m.labels or {}, m.namespace or ""
-        merged: dict[str, str] = {}
-        for service in self._services.by_index("namespace", namespace):
-            wanted = service.spec.selector if service.spec else None
-            if wanted is not None and all(labels.get(k) == v for k, v in wanted.items()):
-                merged |= wanted
-        requirements = selectors.from_set(merged).requirements
-        owner = next((o for o in m.ownerReferences or () if o.controller), None)
-        informer = self._kinds.get((owner.apiVersion or "", owner.kind or "")) if owner is not None else None
-        holder: Any = informer.get(owner.name or "", namespace) if informer is not None and owner is not None else None
-        if holder is None or holder.spec is None or holder.spec.selector is None:
-            return selectors.Selector(requirements)
-        if isinstance(holder, core_v1.ReplicationController):
-            return selectors.Selector(selectors.from_set({**merged, **(holder.spec.selector or {})}).requirements)
-        return selectors.Selector((*requirements, *selectors.from_object(holder.spec.selector).requirements))
+        """What the pods that a pod belongs with have in common."""
+        namespace = (pod.metadata.namespace if pod.metadata is not None else None) or ""
+        reference = owners.controller(pod)
+        holder: Any = None
+        if reference is not None:
+            holder = self._kinds[reference.apiVersion or "", reference.kind or ""].get(reference.name or "", namespace)
+        return owners.selector(pod, self._services.by_index("namespace", namespace), holder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from navarch.api.admissionregistration import v1 as admission_v1
 from navarch.api.apiextensions import v1 as extensions_v1
@@ -26,6 +26,9 @@ from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.api.storage import v1 as storage_v1
 from navarch.apiserver.registry import pod_defaults
 from navarch.machinery import amounts, timestamps
+
+if TYPE_CHECKING:
+    from navarch.apiserver.server import Server
 
 _RBAC = "rbac.authorization.k8s.io"
 
@@ -189,6 +192,17 @@ def event(obj: core_v1.Event) -> None:
     obj.source = obj.source or core_v1.EventSource()
     obj.reportingComponent = obj.reportingComponent or ""
     obj.reportingInstance = obj.reportingInstance or ""
+
+
+KEEP_SECONDS = "navarch.io/keep-seconds"
+"""An event's annotation: how long it is worth keeping, where that is longer than events are kept."""
+
+
+def event_lasts(obj: core_v1.Event, server: Server) -> float:
+    """--event-ttl, or longer where the event asks for it; never longer than history is kept."""
+    asked = ((obj.metadata.annotations if obj.metadata is not None else None) or {}).get(KEEP_SECONDS, "")
+    longest = server.options.history_hours * 3600.0
+    return max(server.options.event_ttl, min(float(asked), longest) if asked.isdecimal() and len(asked) < 12 else 0.0)
 
 
 # ---- discovery, networking, policy, autoscaling ----

@@ -72,6 +72,7 @@ class Strategy:
     - `status_on_create`: a status given on creation is kept (nodes).
     - `begin(server, obj, old, dry_run)`: sets something of the server's aside for the object before it is validated (a Service's
       addresses and ports); what it returns is called when the write is over.
+    - `lasts(obj, server)`: seconds after which the object goes by itself, counted anew from every write.
     - `subresources`: the subresources that change a part of the object, other than status.
     """
 
@@ -91,4 +92,5 @@ class Strategy:
     returns_deleted: bool = False
     status_on_create: bool = False
     begin: Callable[[Server, Obj, Obj | None, bool], Finish] | None = None
+    lasts: Callable[[Obj, Server], float] | None = None
     subresources: Mapping[str, Part] = field(default_factory=dict)

@@ -99,7 +99,7 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
         default=kinds.resource_quota,
         prepare_create=workloads.blank_status(core_v1.ResourceQuotaStatus),
     ),
-    ("", "events"): Strategy(validate=core_rules.event, default=kinds.event),
+    ("", "events"): Strategy(validate=core_rules.event, default=kinds.event, lasts=kinds.event_lasts),
     ("apps", "replicasets"): Strategy(
         validate=workload_rules.replica_set,
         validate_update=workload_rules.replica_set_update,

@@ -54,7 +54,7 @@ async def insert(context: Context, served: Served, server: Server, obj: Obj) -> 
     """Writes the object, trying other names when a generated one is taken."""
     metadata = obj.metadata
     namespace = metadata.namespace or ""
-    ttl = 3600.0 if served.cache.prefix == "/registry/events/" else None
+    ttl = served.strategy.lasts(obj, server) if served.strategy.lasts else None
     for _ in range(_GENERATED_TRIES if metadata.generateName else 1):
         name = metadata.name or ""
         value = codec.encode(obj)

@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import answers, tables
+from navarch.apiserver import answers, tables, writing
 from navarch.apiserver.context import Context
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
@@ -27,10 +27,16 @@ from navarch.machinery import errors, field, selectors
 from navarch.store import interface as stores
 
 
+_TOKEN_SECONDS = 300.0
+"""How long a chunked list can be gone on with as it was begun: as long as upstream's store keeps what the list needs, which clients
+(and the conformance suite) count on. History itself is kept for longer."""
+
+
 class _Token(msgspec.Struct):
     v: str
     rv: int
     start: str
+    begun: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +162,16 @@ def _parse(token: str) -> _Token:
         raise errors.BadRequest(f"invalid continue token: continue key is not valid: {error}") from None
 
 
-def _token(revision: int, last: str) -> str:
-    text = msgspec.json.encode(_Token("meta.k8s.io/v1", revision, last))
+def _token(revision: int, last: str, begun: float) -> str:
+    text = msgspec.json.encode(_Token("meta.k8s.io/v1", revision, last, begun))
     return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
-def _cut(served: Served, entries: Sequence[Entry], revision: int, limit: int, scope: Scope, inconsistent: bool = False) -> Page:
-    """The first `limit` entries, with a token for the rest."""
+def _cut(served: Served, entries: Sequence[Entry], revision: int, limit: int, scope: Scope, begun: float = 0.0) -> Page:
+    """The first `limit` entries, with a token for the rest of a list that was begun then (0: now)."""
     if not limit or len(entries) <= limit:
         return Page(entries, revision)
-    token = _token(-1 if inconsistent else revision, entries[limit - 1].key)
+    token = _token(revision, entries[limit - 1].key, begun or writing.now())
     selective = not scope.labels.empty or bool(scope.fields)
     return Page(entries[:limit], revision, token, 0 if selective else len(entries) - limit)
 
@@ -173,14 +179,16 @@ def _cut(served: Served, entries: Sequence[Entry], revision: int, limit: int, sc
 async def _continued(served: Served, scope: Scope, server: Server, token: _Token, limit: int) -> Page:
     if token.rv < 0:
         entries = [e for e in served.cache.select(scope) if e.key > token.start]
-        return _cut(served, entries, server.storage.revision, limit, scope, inconsistent=False)
+        return _cut(served, entries, server.storage.revision, limit, scope)
+    if writing.now() - token.begun > _TOKEN_SECONDS:
+        raise _expired_token(token.start)
     if served.cache.version <= token.rv and token.rv >= served.cache.complete_since:
         entries = [e for e in served.cache.select(scope) if e.key > token.start]
-        return _cut(served, entries, token.rv, limit, scope)
-    return await _at(served, scope, server, token.rv, token.start, limit)
+        return _cut(served, entries, token.rv, limit, scope, token.begun)
+    return await _at(served, scope, server, token.rv, token.start, limit, token.begun)
 
 
-async def _at(served: Served, scope: Scope, server: Server, revision: int, after: str, limit: int) -> Page:
+async def _at(served: Served, scope: Scope, server: Server, revision: int, after: str, limit: int, begun: float = 0.0) -> Page:
     """Entries as they were at a revision, from the store's history."""
     prefix = served.cache.prefix
     try:
@@ -188,20 +196,20 @@ async def _at(served: Served, scope: Scope, server: Server, revision: int, after
     except stores.Compacted:
         if not after:
             raise errors.Expired(f"The resourceVersion for the provided list is too old: {revision}") from None
-        raise _expired_token(served, after, server) from None
+        raise _expired_token(after) from None
     except stores.FutureRevision:
         raise too_large(revision, server.storage.revision) from None
     entries = [served.cache.entry(r.key[len(prefix) :], r.value, r.mod_revision) for r in found.records]
     kept = [e for e in entries if e.key > after and scope.matches(e)]
-    return _cut(served, kept, revision, limit, scope)
+    return _cut(served, kept, revision, limit, scope, begun)
 
 
-def _expired_token(served: Served, after: str, server: Server) -> errors.Expired:
+def _expired_token(after: str) -> errors.Expired:
     error = errors.Expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue "
         "parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided "
         "token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was "
         "returned and now may show up in the list."
     )
-    error.status.metadata = meta_v1.ListMeta(continue_=_token(-1, after))
+    error.status.metadata = meta_v1.ListMeta(continue_=_token(-1, after, 0.0))
     return error

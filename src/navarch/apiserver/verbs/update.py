@@ -175,7 +175,7 @@ async def write(context: Context, served: Served, server: Server, entry: Entry, 
         return Changed(entry.body)
     if context.dry_run:
         return Changed(watch_cache.splice(value, entry.version))
-    ttl = 3600.0 if served.cache.prefix == "/registry/events/" else None
+    ttl = served.strategy.lasts(new, server) if served.strategy.lasts else None
     revision = await server.storage.put(served, entry.name, entry.namespace, value, entry.version, ttl)
     return None if revision is None else Changed(watch_cache.splice(value, revision))
 

@@ -13,6 +13,7 @@ Upstream counterpart: pkg/scheduler/backend/cache (Cache, Snapshot, NodeInfo).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ FIRST_RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
 FIELD = "\0"
 """Before the name of a node's field (`metadata.name`), so that no label is taken for it."""
 _JOURNAL = 4096
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Columns:
     def __init__(self, capacity: int = 64) -> None:
         self.capacity = capacity
         self.names: list[str] = [""] * capacity
+        self.lots: NDArray[np.uint64] = np.zeros(capacity, np.uint64)
+        """A number made of each node's name, to draw among equals: the same draw whatever slots the nodes happen to have."""
         self.slots: dict[str, int] = {}
         self.alive: Mask = np.zeros(capacity, np.bool_)
         self.alive_count = 0
@@ -145,12 +149,14 @@ class Columns:
         slot = self._free.pop()
         self.slots[name] = slot
         self.names[slot] = name
+        self.lots[slot] = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
         return slot
 
     def _grow(self) -> None:
         old, new = self.capacity, self.capacity * 2
         self.capacity = new
         self.names += [""] * old
+        self.lots = _wider(self.lots, old)
         self.by_slot += [{} for _ in range(old)]
         self._free = list(range(new - 1, old - 1, -1))
         self.alive = _wider(self.alive, old)
@@ -212,6 +218,12 @@ class Columns:
                 mask[slot] = False
                 if not mask.any():
                     del self.images[name]
+
+    def draw(self, slots: Ints, seed: int) -> int:
+        """One of some slots."""
+        if len(slots) == 1:
+            return int(slots[0])
+        return int(slots[np.argmax((self.lots[slots] ^ np.uint64(seed)) * _MIX)])
 
     def names_now(self) -> tuple[str, ...]:
         """The nodes' names by slot, to keep."""

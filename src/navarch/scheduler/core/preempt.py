@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from navarch.api.policy import v1 as policy_v1
 from navarch.machinery import selectors
 from navarch.scheduler.core import filters, topology
 from navarch.scheduler.core.columns import Columns
@@ -42,6 +43,12 @@ class Budget:
     allowed: int
     disrupted: frozenset[str] = frozenset()
     """Pods that are on their way out and counted already."""
+
+
+def budget_of(pdb: policy_v1.PodDisruptionBudget) -> Budget:
+    spec, status = pdb.spec or policy_v1.PodDisruptionBudgetSpec(), pdb.status or policy_v1.PodDisruptionBudgetStatus()
+    namespace = (pdb.metadata.namespace if pdb.metadata is not None else None) or ""
+    return Budget(namespace, selectors.from_object(spec.selector), status.disruptionsAllowed or 0, frozenset(status.disruptedPods or ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +107,10 @@ class Preemptor:
             found = self._everywhere(view, refused, budgets)
         else:
             found = self._some(view, refused, budgets, seed)
-        plans = [(plan.rank, slot) for slot, plan in found.items() if isinstance(plan, _Plan)]
+        plans = [(plan.rank, int(self._columns.lots[slot]), slot) for slot, plan in found.items() if isinstance(plan, _Plan)]
         if not plans:
             return Helpless(_helpless(refused.nodes, [texts for texts in found.values() if not isinstance(texts, _Plan)]))
-        rank, slot = min(plans)
+        rank, _, slot = min(plans)
         plan = found[slot]
         assert isinstance(plan, _Plan)
         return Preempted(self._columns.names[slot], plan.victims, rank[0])
@@ -144,6 +151,7 @@ class Preemptor:
         if not candidates:
             return {}
         wanted = min(len(candidates), max(len(candidates) * view.profile.preemption.percentage // 100, view.profile.preemption.absolute))
+        candidates.sort(key=self._columns.lots.__getitem__)
         start = seed % len(candidates)
         found: dict[int, _Plan | _Texts] = {}
         plans = sound = 0
@@ -184,9 +192,9 @@ def _helpless(nodes: int, said: list[_Texts]) -> str:
     return histogram(counted, nodes)
 
 
-def _important(demand: Demand) -> tuple[int, float]:
-    """Orders the more important first: higher priority, then longer running."""
-    return -demand.ask.priority, demand.started
+def _important(demand: Demand) -> tuple[int, float, str]:
+    """Orders the more important first: higher priority, then longer running (then by uid, so that the order is one)."""
+    return -demand.ask.priority, demand.started, demand.uid
 
 
 def _lower(view: View, slot: int) -> list[Demand]:

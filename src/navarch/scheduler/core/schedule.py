@@ -113,7 +113,7 @@ class Core:
         if top < 0:
             return self._refuse(demand.ask, profile)
         best = np.flatnonzero(total == top)
-        return Chosen(self.columns.names[int(best[seed % len(best)])], top, len(best))
+        return Chosen(self.columns.names[self.columns.draw(best, seed)], top, len(best))
 
     def _refuse(self, ask: Ask, profile: Profile) -> Unschedulable:
         """Why; found once for pods that ask for the same while nothing changes."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.machinery import codec, quantity, selectors
+from navarch.machinery import codec, quantity, selectors, timestamps
 
 CPU, MEMORY, EPHEMERAL, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 DEFAULTS = {CPU: 100, MEMORY: 200 * 1024 * 1024}
@@ -320,6 +320,23 @@ class Reader:
                 self._known.popitem(last=False)
         leaving = m.deletionTimestamp is not None
         return Demand(m.uid or "", m.name or "", ask, spec.nodeName or "", leaving, started, leaving and _preempted(pod))
+
+
+def started(pod: core_v1.Pod, now: float) -> float:
+    """When a pod started; one that has not counts as starting now (GetPodStartTime)."""
+    began = pod.status.startTime if pod.status is not None else None
+    return timestamps.parse(began) if began else now
+
+
+def finished(pod: core_v1.Pod) -> bool:
+    return pod.status is not None and pod.status.phase in ("Succeeded", "Failed")
+
+
+def waits(pod: core_v1.Pod) -> bool:
+    """Whether a pod is to be scheduled, by whichever scheduler."""
+    spec = pod.spec or core_v1.PodSpec()
+    leaving = pod.metadata is not None and pod.metadata.deletionTimestamp is not None
+    return not (spec.nodeName or spec.schedulingGates or leaving or finished(pod))
 
 
 def _preempted(pod: core_v1.Pod) -> bool:

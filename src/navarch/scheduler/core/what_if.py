@@ -8,29 +8,65 @@ Upstream has no counterpart; the cluster autoscaler's simulator and cluster-capa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.scheduler.core import explain, schedule
+from navarch.api.policy import v1 as policy_v1
+from navarch.scheduler.core import explain, owners, schedule, terms
 from navarch.scheduler.core.filters import View
-from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor
+from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor, budget_of
 from navarch.scheduler.core.profile import DEFAULT, Profile
-from navarch.scheduler.core.schedule import Chosen, Core
+from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
 from navarch.scheduler.core.terms import Demand, Reader
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """A cluster's objects at one time."""
+    """A cluster's objects at one time (seconds since 1970; pods that have not started count as starting then)."""
 
     nodes: list[core_v1.Node]
     pods: list[core_v1.Pod] = field(default_factory=list)
     namespaces: list[core_v1.Namespace] = field(default_factory=list)
     budgets: tuple[Budget, ...] = ()
+    services: list[core_v1.Service] = field(default_factory=list)
+    controllers: dict[tuple[str, str, str, str], Any] = field(default_factory=dict)
+    """Those that default spreading looks at, by apiVersion, kind, namespace and name."""
+    at: float = 0.0
+
+    @classmethod
+    def of(cls, objects: Iterable[Any], at: float = 0.0) -> Snapshot:
+        """From objects of any kinds; those that do not matter here are passed over."""
+        made, budgets = cls([], at=at), []
+        for obj in objects:
+            match obj:
+                case core_v1.Node():
+                    made.nodes.append(obj)
+                case core_v1.Pod():
+                    made.pods.append(obj)
+                case core_v1.Namespace():
+                    made.namespaces.append(obj)
+                case core_v1.Service():
+                    made.services.append(obj)
+                case policy_v1.PodDisruptionBudget():
+                    budgets.append(budget_of(obj))
+                case _ if (getattr(obj, "apiVersion", ""), getattr(obj, "kind", "")) in owners.CONTROLLERS:
+                    made.controllers[obj.apiVersion, obj.kind, obj.metadata.namespace or "", obj.metadata.name or ""] = obj
+        made.budgets = tuple(budgets)
+        return made
+
+    def spreads(self, pod: core_v1.Pod, profile: Profile) -> tuple[terms.SpreadTerm, ...]:
+        """The default topology spread of a pod that belongs to something."""
+        namespace = (pod.metadata.namespace if pod.metadata is not None else None) or ""
+        reference, holder = owners.controller(pod), None
+        if reference is not None:
+            holder = self.controllers.get((reference.apiVersion or "", reference.kind or "", namespace, reference.name or ""))
+        services = (s for s in self.services if s.metadata is not None and s.metadata.namespace == namespace)
+        return owners.spreads(pod, owners.selector(pod, services, holder), profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +93,8 @@ class Trial:
     def __init__(self, snapshot: Snapshot, profile: Profile = DEFAULT) -> None:
         self.core = Core()
         self.profile = profile
+        self.snapshot = snapshot
         self._reader = Reader()
-        self._budgets = snapshot.budgets
         self._preemptor = Preemptor(self.core.columns)
         self._pods: dict[str, core_v1.Pod] = {}
         for namespace in snapshot.namespaces:
@@ -70,31 +106,41 @@ class Trial:
             self._put(pod)
 
     def _put(self, pod: core_v1.Pod) -> None:
-        finished = pod.status is not None and pod.status.phase in ("Succeeded", "Failed")
-        demand = self._reader.read(pod)
-        if demand.node_name and not finished:
+        """Counts a pod where it is, or the room it waits for."""
+        if terms.finished(pod):
+            return
+        demand = self._reader.read(pod, started=terms.started(pod, self.snapshot.at))
+        if demand.node_name:
             self._pods[demand.uid] = pod
             self.core.columns.put_pod(demand, demand.node_name)
+        elif pod.status is not None and pod.status.nominatedNodeName and terms.waits(pod):
+            self.core.columns.nominate(demand, pod.status.nominatedNodeName)
 
     def view(self, demand: Demand) -> View:
         return View(self.core.columns, demand.ask, self.profile)
 
     def read(self, pod: core_v1.Pod) -> Demand:
-        return self._reader.read(pod)
+        """What a pod that is to be placed asks for."""
+        return self._reader.read(pod, self.snapshot.spreads(pod, self.profile), terms.started(pod, self.snapshot.at))
+
+    def attempt(self, demand: Demand, seed: int, *, evicting: bool = True) -> tuple[Chosen | Unschedulable, Preempted | Helpless]:
+        """One decision as the scheduler makes it, and what preemption came to. Changes nothing but the pod's own nomination."""
+        nominated = self.core.columns.withdraw(demand.uid)
+        outcome = self.core.schedule(demand, seed, self.profile)
+        if isinstance(outcome, Chosen) or not outcome.nodes or not evicting or not self.profile.preempts:
+            return outcome, Helpless("")
+        return outcome, self._preemptor.preempt(demand, outcome, self.profile, self.snapshot.budgets, nominated, seed)
 
     def place(self, pods: Sequence[core_v1.Pod], *, evicting: bool = True) -> list[Placement]:
         """Schedules pods, the more important first; victims of preemption are gone and are not placed again."""
         ordered = sorted(pods, key=lambda p: -((p.spec.priority if p.spec else None) or 0))
-        return [self._place(self._reader.read(pod), seed, evicting=evicting) for seed, pod in enumerate(ordered)]
+        return [self._place(self.read(pod), seed, evicting=evicting) for seed, pod in enumerate(ordered)]
 
     def _place(self, demand: Demand, seed: int, *, evicting: bool) -> Placement:
-        outcome = self.core.schedule(demand, seed, self.profile)
+        outcome, plan = self.attempt(demand, seed, evicting=evicting)
         if isinstance(outcome, Chosen):
             self.core.columns.put_pod(demand, outcome.node)
             return Placement(demand.key, outcome.node)
-        plan: Preempted | Helpless = Helpless("")
-        if evicting and outcome.nodes:
-            plan = self._preemptor.preempt(demand, outcome, self.profile, self._budgets, None, seed)
         if isinstance(plan, Preempted):
             for victim in plan.victims:
                 self.core.columns.remove_pod(victim.uid)
@@ -124,7 +170,7 @@ class Trial:
         """How many more pods like this one fit, where, and why not one more."""
         found: list[Placement] = []
         for number in range(most):
-            outcome = self.core.schedule(demand := self._reader.read(renamed(pod, f"{number}")), number, self.profile)
+            outcome = self.core.schedule(demand := self.read(renamed(pod, f"{number}")), number, self.profile)
             if not isinstance(outcome, Chosen):
                 return found, outcome.message
             self.core.columns.put_pod(demand, outcome.node)
