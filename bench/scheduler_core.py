@@ -88,7 +88,7 @@ def filled(nodes: int, each: int, of: v1.PodSpec) -> Core:
         core.columns.put_node(node(i))
         for j in range(each):
             holder = v1.Pod(metadata=meta_v1.ObjectMeta(name=f"init-{i}-{j}", namespace="bench", uid=f"init-{i}-{j}"), spec=of)
-            core.columns.put_pod(reader.read(holder, started=float(i)), f"node-{i}")
+            core.columns.put_pod(reader.read(holder), f"node-{i}")
     return core
 
 

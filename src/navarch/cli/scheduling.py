@@ -1,4 +1,4 @@
-"""`navarch explain`, `navarch simulate`, `navarch capacity`: the scheduler's real core on a copy of the cluster.
+"""`navarch simulate`, `navarch capacity`: the scheduler's real core on a copy of the cluster.
 
 The copy is read from the API server (the kubeconfig of `navarch up`, `--kubeconfig`, or KUBECONFIG) or from a dump
 (`kubectl get nodes,pods,namespaces -A -o yaml`, with `--dump FILE`). Nothing is written to the cluster.
@@ -20,76 +20,35 @@ import yaml
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.api.policy import v1 as policy_v1
 from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.cli.cluster import DATA, say, table
 from navarch.client import kubeconfig, rest
-from navarch.machinery import codec, selectors
+from navarch.machinery import codec
+from navarch.scheduler import configuration, reading
 from navarch.scheduler.core import explain as words
-from navarch.scheduler.core.preempt import Budget
-from navarch.scheduler.core.schedule import Unschedulable
+from navarch.scheduler.core.profile import DEFAULT, Profile
 from navarch.scheduler.core.what_if import Fill, Placement, Snapshot, Trial, renamed
 
 _TEMPLATES = {"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController", "Job", "DaemonSet"}
 
 
-def explain(given: Sequence[str]) -> int:
-    """`navarch explain pod NAME`: each node's first failing filter and what it lacks; for a bound pod, the points of each node."""
-    parser = _parser("explain", "Say why a pod is pending, node by node, or what spoke for its node (as the cluster is now)")
-    parser.add_argument("kind", choices=["pod"])
-    parser.add_argument("name")
-    parser.add_argument("-n", "--namespace", default="default")
-    flags = parser.parse_args(given)
-    snapshot, _ = _read(flags)
-    pod = next((p for p in snapshot.pods if p.metadata and (p.metadata.namespace, p.metadata.name) == (flags.namespace, flags.name)), None)
-    if pod is None:
-        raise ValueError(f'pods "{flags.name}" not found')
-    bound = (pod.spec.nodeName if pod.spec else None) or ""
-    trial = Trial(Snapshot(snapshot.nodes, [p for p in snapshot.pods if p is not pod], snapshot.namespaces, snapshot.budgets))
-    if bound:
-        return _explain_bound(trial, pod, bound)
-    demand = trial.read(pod)
-    outcome = trial.core.schedule(demand, 0)
-    if not isinstance(outcome, Unschedulable):
-        say(f"{demand.key} fits now: {outcome.node} would be chosen, with {outcome.score} points.")
-        return 0
-    say(f"{demand.key} is pending: {outcome.message}\n")
-    rows = words.rows(trial.view(demand), outcome)
-    table([("NODE", "REFUSED BY", "REASON", "NEAREST MISS"), *((r.node, r.plugin, r.text, r.lacks) for r in rows)] if rows else [("no nodes",)])
-    near = words.nearest(trial.view(demand), outcome) if outcome.nodes else ""
-    if near:
-        say(f"\nNearest miss: {near}")
-    return 0
-
-
-def _explain_bound(trial: Trial, pod: core_v1.Pod, node: str) -> int:
-    demand = trial.read(msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec or core_v1.PodSpec(), nodeName=None)))
-    scores = trial.scores(demand)
-    plugins = sorted({p for points in scores.values() for p in points})
-    say(f"{demand.key} is on {node}. Points of the nodes that could take it, as the cluster is now:\n")
-    ranked = sorted(scores.items(), key=lambda item: (-sum(item[1].values()), item[0]))
-    rows = [(n + (" *" if n == node else ""), str(sum(p.values())), *(str(p.get(x, 0)) for x in plugins)) for n, p in ranked]
-    table([("NODE", "TOTAL", *plugins), *rows])
-    return 0
-
-
 def simulate(given: Sequence[str]) -> int:
     """`navarch simulate`: where everything would go, what would be evicted, what stays pending and why, how full nodes get."""
-    parser = _parser("simulate", "Try a manifest, more nodes, or fewer, on a copy of the cluster")
-    parser.add_argument("-f", "--filename", action="append", default=[], help="a manifest: pods, or what makes pods")
-    parser.add_argument("--add-nodes", action="append", default=[], metavar="N:cpu=8,memory=32Gi[,pods=110][,label.KEY=VALUE]")
-    parser.add_argument("--drain", action="append", default=[], metavar="NODE", help="cordon a node and move its pods")
-    parser.add_argument("--remove", action="append", default=[], metavar="NODE", help="take a node away and move its pods")
-    flags = parser.parse_args(given)
-    snapshot, priorities = _read(flags)
+    wanted = parser("simulate", "Try a manifest, more nodes, or fewer, on a copy of the cluster")
+    wanted.add_argument("-f", "--filename", action="append", default=[], help="a manifest: pods, or what makes pods")
+    wanted.add_argument("--add-nodes", action="append", default=[], metavar="N:cpu=8,memory=32Gi[,pods=110][,label.KEY=VALUE]")
+    wanted.add_argument("--drain", action="append", default=[], metavar="NODE", help="cordon a node and move its pods")
+    wanted.add_argument("--remove", action="append", default=[], metavar="NODE", help="take a node away and move its pods")
+    flags = wanted.parse_args(given)
+    snapshot, priorities = read(flags)
     snapshot.nodes += [node for text in flags.add_nodes for node in added_nodes(text)]
-    trial = Trial(snapshot)
+    trial = Trial(snapshot, profile_of(flags))
     names = [n.metadata.name or "" for n in snapshot.nodes if n.metadata]
     moved = [pod for name in flags.drain for pod in trial.drain(name, remove=False)]
     moved += [pod for name in flags.remove for pod in trial.drain(name, remove=True)]
     waiting = [p for p in snapshot.pods if p.spec and not p.spec.nodeName and not (p.status and p.status.phase in ("Succeeded", "Failed"))]
-    wanted = [pod for file in flags.filename for pod in pods_of(_documents(file), names, priorities)]
-    placements = trial.place([*waiting, *moved, *wanted])
+    made = [pod for file in flags.filename for pod in pods_of(_documents(file), names, priorities)]
+    placements = trial.place([*waiting, *moved, *made])
     _print_placements(placements)
     say("")
     _print_fill(trial.fill())
@@ -98,14 +57,14 @@ def simulate(given: Sequence[str]) -> int:
 
 def capacity(given: Sequence[str]) -> int:
     """`navarch capacity -f pod.yaml`: how many more of a pod fit."""
-    parser = _parser("capacity", "Say how many more pods like one fit")
-    parser.add_argument("-f", "--filename", required=True)
-    flags = parser.parse_args(given)
-    snapshot, priorities = _read(flags)
+    wanted = parser("capacity", "Say how many more pods like one fit")
+    wanted.add_argument("-f", "--filename", required=True)
+    flags = wanted.parse_args(given)
+    snapshot, priorities = read(flags)
     pods = pods_of(_documents(flags.filename), [], priorities, once=True)
     if not pods:
         raise ValueError(f"{flags.filename} has no pod, nor anything that makes pods")
-    found, why = Trial(snapshot).capacity(pods[0])
+    found, why = Trial(snapshot, profile_of(flags)).capacity(pods[0])
     say(f"{len(found)} more fit.")
     if found:
         say("")
@@ -118,39 +77,39 @@ def capacity(given: Sequence[str]) -> int:
 # ---- reading ------------------------------------------------------------------------------------------------------
 
 
-def _parser(name: str, about: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"navarch {name}", description=about)
-    parser.add_argument("--kubeconfig", default="", help="default: KUBECONFIG, or the cluster of `navarch up`")
-    parser.add_argument("--dump", default="", help="read the cluster from a file of objects instead")
-    return parser
+def parser(name: str, about: str) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog=f"navarch {name}", description=about)
+    made.add_argument("--kubeconfig", default="", help="default: KUBECONFIG, or the cluster of `navarch up`")
+    made.add_argument("--dump", default="", help="read the cluster from a file of objects instead")
+    made.add_argument("--config", default="", help="the scheduler's KubeSchedulerConfiguration, when it has one")
+    return made
 
 
-def _read(flags: argparse.Namespace) -> tuple[Snapshot, dict[str, int]]:
+def profile_of(flags: argparse.Namespace, name: str = "") -> Profile:
+    """The profile of that scheduler name."""
+    profiles = configuration.load(flags.config) if flags.config else {}
+    return profiles.get(name or "default-scheduler", DEFAULT)
+
+
+def client_of(flags: argparse.Namespace) -> rest.Client:
+    path = flags.kubeconfig or os.environ.get("KUBECONFIG", "") or str(pathlib.Path(DATA) / "admin.kubeconfig")
+    return rest.Client(kubeconfig.load(path), user_agent="navarch-simulate")
+
+
+def read(flags: argparse.Namespace) -> tuple[Snapshot, dict[str, int]]:
     """The cluster, and its priority classes."""
-    if flags.dump:
-        objects = list(_documents(flags.dump))
-    else:
-        path = flags.kubeconfig or os.environ.get("KUBECONFIG", "") or str(pathlib.Path(DATA) / "admin.kubeconfig")
-        objects = asyncio.run(_live(path))
-    found = {kind: [o for o in objects if isinstance(o, kind)] for kind in _KINDS.values()}
-    budgets = tuple(_budget(b) for b in found[policy_v1.PodDisruptionBudget])
-    priorities = {c.metadata.name: c.value or 0 for c in found[scheduling_v1.PriorityClass]}
-    return Snapshot(found[core_v1.Node], found[core_v1.Pod], found[core_v1.Namespace], budgets), priorities
+    objects = list(_documents(flags.dump)) if flags.dump else asyncio.run(_live(flags))
+    priorities = {c.metadata.name or "": c.value or 0 for c in objects if isinstance(c, scheduling_v1.PriorityClass) and c.metadata}
+    return Snapshot.of(objects), priorities
 
 
-_KINDS: dict[str, Any] = {
-    "Node": core_v1.Node,
-    "Pod": core_v1.Pod,
-    "Namespace": core_v1.Namespace,
-    "PodDisruptionBudget": policy_v1.PodDisruptionBudget,
-    "PriorityClass": scheduling_v1.PriorityClass,
-}
-
-
-async def _live(path: str) -> list[Any]:
-    async with rest.Client(kubeconfig.load(path), user_agent="navarch-simulate") as client:
-        lists = [await client.list(kind) for kind in _KINDS.values()]
+async def _live(flags: argparse.Namespace) -> list[Any]:
+    async with client_of(flags) as client:
+        lists = await asyncio.gather(*(client.list(kind) for kind in (*reading.KINDS, scheduling_v1.PriorityClass)))
     return [obj for items, _ in lists for obj in items]
+
+
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*reading.KINDS, scheduling_v1.PriorityClass)}
 
 
 def _documents(file: str) -> Iterator[Any]:
@@ -163,12 +122,6 @@ def _documents(file: str) -> Iterator[Any]:
         for item in items or ():
             kind = _KINDS.get(item.get("kind", ""))
             yield item if kind is None else codec.decode(kind, msgspec.json.encode(item))
-
-
-def _budget(pdb: policy_v1.PodDisruptionBudget) -> Budget:
-    spec, status = pdb.spec or policy_v1.PodDisruptionBudgetSpec(), pdb.status or policy_v1.PodDisruptionBudgetStatus()
-    namespace = (pdb.metadata.namespace if pdb.metadata else None) or ""
-    return Budget(namespace, selectors.from_object(spec.selector), status.disruptionsAllowed or 0, frozenset(status.disruptedPods or ()))
 
 
 def pods_of(objects: Iterator[Any], nodes: Sequence[str], priorities: dict[str, int], *, once: bool = False) -> list[core_v1.Pod]:

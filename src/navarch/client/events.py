@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,7 @@ class _Recorded:
     message: str
     at: float
     component: str
+    annotations: Mapping[str, str] | None
 
 
 @dataclass(slots=True)
@@ -74,14 +76,23 @@ class Recorder:
         """The same recorder for one part of the component, whose name its events carry."""
         return Named(self, component)
 
-    def event(self, obj: Object, type: str, reason: str, message: str, field_path: str = "", component: str = "") -> None:
-        """Notes an event ("Normal" or "Warning") about an object or an ObjectReference."""
+    def event(
+        self,
+        obj: Object,
+        type: str,
+        reason: str,
+        message: str,
+        field_path: str = "",
+        component: str = "",
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
+        """Notes an event ("Normal" or "Warning") about an object or an ObjectReference. Of equal events, the newest's annotations stay."""
         involved = obj if isinstance(obj, core_v1.ObjectReference) else reference(obj, field_path)
         now = time.time()
         if not self._allowed(involved, now):
             return
         try:
-            self._queue.put_nowait(_Recorded(involved, type, reason, message, now, component or self._component))
+            self._queue.put_nowait(_Recorded(involved, type, reason, message, now, component or self._component, annotations))
         except asyncio.QueueFull:
             _log.warning("too many events: dropped %s %s", reason, involved.name)
 
@@ -114,7 +125,9 @@ class Recorder:
         seen = self._seen.get(key)
         if seen is not None:
             self._seen.move_to_end(key)
-            patch = {"count": seen.count + 1, "lastTimestamp": stamp}
+            patch: dict[str, Any] = {"count": seen.count + 1, "lastTimestamp": stamp}
+            if recorded.annotations:
+                patch["metadata"] = {"annotations": recorded.annotations}
             try:
                 await self._client.patch(core_v1.Event, seen.name, patch, namespace)
             except errors.NotFound:
@@ -125,7 +138,7 @@ class Recorder:
         name = f"{involved.name}.{int(now * 1e9):x}"
         source = core_v1.EventSource(component=recorded.component, host=self._host or None)
         event = core_v1.Event(
-            metadata=meta_v1.ObjectMeta(name=name, namespace=namespace),
+            metadata=meta_v1.ObjectMeta(name=name, namespace=namespace, annotations=dict(recorded.annotations) if recorded.annotations else None),
             involvedObject=involved,
             type=kind,
             reason=reason,

@@ -152,12 +152,17 @@ class Client:
         data = await self.send(Request("GET", resources.of(kind).path(name, namespace)))
         return codec.decode(kind, data)
 
-    async def list(self, kind: type[T], namespace: str = "", labels: str = "", fields: str = "", limit: int = 0) -> tuple[builtins.list[T], str]:
-        """Items and the resourceVersion of the list. A limit is the size of the chunks; all of them are read."""
+    async def list(
+        self, kind: type[T], namespace: str = "", labels: str = "", fields: str = "", limit: int = 0, revision: int = 0
+    ) -> tuple[builtins.list[T], str]:
+        """Items and the resourceVersion of the list. A limit is the size of the chunks; all of them are read. With a revision, the items
+        are those of then; Expired when it is not kept any more."""
         found: builtins.list[T] = []
         page = ""
         while True:
             query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(limit or ""), "continue": page}
+            if revision and not page:
+                query |= {"resourceVersion": str(revision), "resourceVersionMatch": "Exact"}
             request = Request("GET", resources.of(kind).path(namespace=namespace), _query(**query))
             items, meta = decode_list(kind, await self.send(request))
             found += items

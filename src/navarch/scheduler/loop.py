@@ -14,12 +14,14 @@ import contextlib
 import logging
 import os
 import random
+import secrets
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from navarch.api import resources
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.policy import v1 as policy_v1
@@ -29,17 +31,18 @@ from navarch.client.informer import Added, Deleted, Informer, Modified
 from navarch.client.lease import Election, Elector
 from navarch.client.rest import Client, Unreachable
 from navarch.lib import backoff, tasks
-from navarch.machinery import errors, selectors, timestamps
+from navarch.machinery import errors, timestamps
 from navarch.scheduler import configuration
-from navarch.scheduler.core import explain, topology
+from navarch.scheduler.core import explain, owners, terms
+from navarch.scheduler.core.decision import Journal, Record
 from navarch.scheduler.core.filters import View
-from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor
+from navarch.scheduler.core.preempt import Budget, Preempted, Preemptor, budget_of
 from navarch.scheduler.core.profile import Profile
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
-from navarch.scheduler.core.terms import Demand, Reader, SpreadTerm
+from navarch.scheduler.core.terms import Demand, Reader
 from navarch.scheduler.owners import Owners
 from navarch.scheduler.queue import Event, Queue, Waiting
-from navarch.scheduler.statuses import WRITERS, Pending, Statuses
+from navarch.scheduler.statuses import WRITERS, Pending, Statuses, kept
 
 _log = logging.getLogger(__name__)
 _BINDINGS_AT_ONCE = 64
@@ -114,6 +117,9 @@ class Scheduler:
         self._namespaces = Informer(client, core_v1.Namespace)
         self._budgets = Informer(client, policy_v1.PodDisruptionBudget)
         self._owners = Owners(client)
+        self._informers: tuple[Informer[Any], ...] = (self._namespaces, self._nodes, self._budgets, *self._owners.informers, self._pods)
+        self._plurals = [resources.of(i.kind).plural for i in self._informers]
+        self._journal = Journal(secrets.token_hex(4))
         self._allowed: tuple[Budget, ...] = ()
         self._random = random.Random()
         self._near: tuple[Unschedulable | None, str] = (None, "")
@@ -121,10 +127,9 @@ class Scheduler:
     async def start(self, group: tasks.Group) -> None:
         """Fills the columns, then schedules."""
         self._group = group
-        first: tuple[Informer[Any], ...] = (self._namespaces, self._nodes, self._budgets, *self._owners.informers)
-        for informer in (*first, self._pods):
+        for informer in self._informers:
             group.start(f"informer {informer.kind.__name__}", informer.run())
-        for informer in first:
+        for informer in self._informers[:-1]:
             await informer.synced.wait()
         self._namespaces.subscribe(self._namespace_changed)
         self._nodes.subscribe(self._node_changed)
@@ -170,7 +175,7 @@ class Scheduler:
                 self._happened(Event.NODE_LABELS)
 
     def _budget_changed(self, change: Any) -> None:
-        self._allowed = tuple(_budget(b) for b in self._budgets.list())
+        self._allowed = tuple(budget_of(b) for b in self._budgets.list())
 
     def _pod_changed(self, change: Any) -> None:
         match change:
@@ -185,6 +190,7 @@ class Scheduler:
         uid = _meta(pod).uid or ""
         self._queue.remove(uid)
         self._assumed.pop(uid, None)
+        self._journal.confirmed(uid)
         self._statuses.forget(uid)
         placed = self._columns.remove_pod(uid)
         if self._columns.withdraw(uid) or placed is not None:
@@ -193,7 +199,7 @@ class Scheduler:
     def _see(self, pod: core_v1.Pod, old: core_v1.Pod | None) -> None:
         m, spec = _meta(pod), pod.spec or core_v1.PodSpec()
         uid = m.uid or ""
-        if pod.status is not None and pod.status.phase in ("Succeeded", "Failed"):
+        if terms.finished(pod):
             self._forget(pod)
         elif spec.nodeName:
             self._queue.remove(uid)
@@ -202,12 +208,16 @@ class Scheduler:
             self._place(pod, uid, spec.nodeName)
         elif m.deletionTimestamp is not None or spec.schedulingGates or _scheduler(pod) not in self._profiles:
             self._queue.remove(uid)
-        elif uid in self._assumed:
-            return
-        elif uid not in self._queue:
+        elif uid not in self._assumed:
+            self._see_waiting(pod, uid, old)
+
+    def _see_waiting(self, pod: core_v1.Pod, uid: str, old: core_v1.Pod | None) -> None:
+        if self._columns.nomination(uid) == ((pod.status.nominatedNodeName if pod.status is not None else None) or ""):
+            self._journal.confirmed(uid)
+        if uid not in self._queue:
             self._wait(pod)
-        elif old is not None and (old.spec != pod.spec or _meta(old).labels != m.labels):
-            self._queue.changed(uid, spec.priority or 0)
+        elif old is not None and (old.spec != pod.spec or _meta(old).labels != _meta(pod).labels):
+            self._queue.changed(uid, (pod.spec.priority if pod.spec is not None else None) or 0)
             self._wakeup.set()
 
     def _wait(self, pod: core_v1.Pod) -> None:
@@ -223,8 +233,9 @@ class Scheduler:
     def _place(self, pod: core_v1.Pod, uid: str, node: str) -> None:
         """Counts a bound pod. One we assumed there is counted already, unless what it asks for changed."""
         self._assumed.pop(uid, None)
+        self._journal.confirmed(uid)
         held = self._columns.placed.get(uid)
-        demand = self._reader.read(pod, started=_started(pod))
+        demand = self._reader.read(pod)
         if held is None or self._columns.names[held.slot] != node:
             self._columns.put_pod(demand, node)
             self._happened(Event.POD_PLACED)
@@ -262,43 +273,48 @@ class Scheduler:
         profile = self._profiles[_scheduler(pod)]
         demand = self._demand(pod, profile)
         nominated = self._columns.withdraw(waiting.uid)
-        outcome = self._core.schedule(demand, self._random.getrandbits(30), profile)
+        seed = self._random.getrandbits(30)
+        outcome = self._core.schedule(demand, seed, profile)
         match outcome:
             case Chosen():
+                record = self._record(waiting, profile, seed, outcome, None)
                 self._assumed[waiting.uid] = outcome.node
                 self._columns.put_pod(demand, outcome.node)
                 self._queue.happened(Event.POD_PLACED, time.time())
-                self._group.start(f"bind {waiting.key}", self._bind(pod, waiting, outcome))
+                self._group.start(f"bind {waiting.key}", self._bind(pod, waiting, record))
             case Unschedulable():
-                self._refuse(pod, waiting, View(self._columns, demand.ask, profile), demand, outcome, nominated)
+                self._refuse(pod, waiting, View(self._columns, demand.ask, profile), demand, outcome, nominated, seed)
+
+    def _record(self, waiting: Waiting, profile: Profile, seed: int, outcome: Chosen | Unschedulable, plan: Preempted | None) -> Record:
+        """What is kept of a decision just made: see `core.decision`."""
+        seen = {plural: int(informer.version or 0) for plural, informer in zip(self._plurals, self._informers, strict=True)}
+        return self._journal.record(outcome, plan, uid=waiting.uid, profile=profile.name, seed=seed, at=time.time(), seen=seen)
 
     def _demand(self, pod: core_v1.Pod, profile: Profile) -> Demand:
         """The pod's demand, with the default spread when it belongs to something and names none."""
-        spreads: tuple[SpreadTerm, ...] = ()
-        if pod.spec is not None and not pod.spec.topologySpreadConstraints:
-            selector = self._owners.selector(pod)
-            if not selector.empty and not selector.nothing:
-                spreads = topology.default_spreads(selector, profile)
-        return self._reader.read(pod, spreads)
+        return self._reader.read(pod, owners.spreads(pod, self._owners.selector(pod), profile))
 
-    def _refuse(self, pod: core_v1.Pod, waiting: Waiting, view: View, demand: Demand, refused: Unschedulable, nominated: str | None) -> None:
+    def _refuse(
+        self, pod: core_v1.Pod, waiting: Waiting, view: View, demand: Demand, refused: Unschedulable, nominated: str | None, seed: int
+    ) -> None:
         """The pod fits nowhere: others may have to go for it, and it waits."""
-        message = refused.message
+        message, plan = refused.message, None
         if refused.nodes and view.profile.preempts:
-            seed = self._random.getrandbits(30)
-            match self._preemptor.preempt(demand, refused, view.profile, self._allowed, nominated, seed):
-                case Preempted() as plan:
-                    nominated = plan.node
-                    self._preempt(pod, demand, plan)
-                case Helpless(text, waits):
-                    message = f"{message} preemption: {text}"
-                    nominated = nominated if waits else None
-            if nominated is None and (near := self._nearest(view, refused)):
-                message = f"{message} Nearest miss: {near}."
+            found = self._preemptor.preempt(demand, refused, view.profile, self._allowed, nominated, seed)
+            if isinstance(found, Preempted):
+                nominated, plan = found.node, found
+            else:
+                message = f"{message} preemption: {found.message}"
+                nominated = nominated if found.waits else None
+        if nominated is None and refused.nodes and (near := self._nearest(view, refused)):
+            message = f"{message} Nearest miss: {near}."
+        record = self._record(waiting, view.profile, seed, refused, plan)
+        if plan is not None:
+            self._preempt(pod, demand, plan)
         if nominated is not None:
             self._columns.nominate(demand, nominated)
         self._queue.failed(waiting, time.time(), refused.plugins)
-        self._statuses.pending(pod, Pending(message, nominated or ""))
+        self._statuses.pending(pod, Pending(message, nominated or ""), record)
 
     def _nearest(self, view: View, refused: Unschedulable) -> str:
         """The nearest miss; found once for the pods that share an answer."""
@@ -334,9 +350,9 @@ class Scheduler:
             _log.warning("preempting %s: %s", victim.key, error)
             victim.preempted = False
 
-    async def _bind(self, pod: core_v1.Pod, waiting: Waiting, chosen: Chosen) -> None:
+    async def _bind(self, pod: core_v1.Pod, waiting: Waiting, record: Record) -> None:
         m = _meta(pod)
-        target = core_v1.ObjectReference(kind="Node", name=chosen.node)
+        target = core_v1.ObjectReference(kind="Node", name=record.node)
         metadata = meta_v1.ObjectMeta(name=m.name, namespace=m.namespace, uid=m.uid)
         binding = core_v1.Binding(apiVersion="v1", kind="Binding", metadata=metadata, target=target)
         try:
@@ -345,12 +361,14 @@ class Scheduler:
         except (errors.ApiError, Unreachable) as error:
             self._unbind(waiting, error)
             return
-        self._recorder.event(pod, "Normal", "Scheduled", f"Successfully assigned {m.namespace}/{m.name} to {chosen.node}")
+        message = f"Successfully assigned {m.namespace}/{m.name} to {record.node}"
+        self._recorder.event(pod, "Normal", "Scheduled", message, annotations=kept(record))
 
     def _unbind(self, waiting: Waiting, error: Exception) -> None:
         """Takes an assumption back; the pod is tried again unless it is gone."""
         if self._assumed.pop(waiting.uid, None) is None:
             return
+        self._journal.undone(waiting.uid)
         _log.info("binding %s: %s", waiting.key, error)
         self._columns.remove_pod(waiting.uid)
         if isinstance(error, errors.NotFound):
@@ -373,16 +391,6 @@ def _node_events(old: core_v1.Node, node: core_v1.Node) -> list[Event]:
     return found
 
 
-def _budget(pdb: policy_v1.PodDisruptionBudget) -> Budget:
-    spec, status = pdb.spec or policy_v1.PodDisruptionBudgetSpec(), pdb.status or policy_v1.PodDisruptionBudgetStatus()
-    return Budget(
-        (pdb.metadata.namespace if pdb.metadata else None) or "",
-        selectors.from_object(spec.selector),
-        status.disruptionsAllowed or 0,
-        frozenset(status.disruptedPods or ()),
-    )
-
-
 def _differs(held: Demand, seen: Demand) -> bool:
     """Whether a placed pod counts otherwise than it did."""
     a, b = held.ask, seen.ask
@@ -393,12 +401,6 @@ def _differs(held: Demand, seen: Demand) -> bool:
 
 def _scheduler(pod: core_v1.Pod) -> str:
     return (pod.spec.schedulerName if pod.spec is not None else None) or "default-scheduler"
-
-
-def _started(pod: core_v1.Pod) -> float:
-    """When a pod started; one that has not counts as starting now (GetPodStartTime)."""
-    began = pod.status.startTime if pod.status is not None else None
-    return timestamps.parse(began) if began else time.time()
 
 
 def _meta(obj: core_v1.Pod | core_v1.Node) -> meta_v1.ObjectMeta:

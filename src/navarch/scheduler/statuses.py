@@ -20,9 +20,12 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.client.events import Recorder
 from navarch.client.rest import Client, Unreachable
 from navarch.machinery import errors, timestamps
+from navarch.scheduler.core import decision
+from navarch.scheduler.core.decision import Record
 
 _log = logging.getLogger(__name__)
 _AT_ONCE, _KNOWN = 8, 20_000
+_DAY = "86400"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,9 @@ class Statuses:
         self._written: OrderedDict[str, Pending] = OrderedDict()
         self._wakeup = asyncio.Event()
 
-    def pending(self, pod: core_v1.Pod, what: Pending) -> None:
+    def pending(self, pod: core_v1.Pod, what: Pending, record: Record) -> None:
         """Tells why a pod is pending: an event now, the condition soon."""
-        self._recorder.event(pod, "Warning", "FailedScheduling", what.message)
+        self._recorder.event(pod, "Warning", "FailedScheduling", what.message, annotations=kept(record))
         uid = _meta(pod).uid or ""
         if self._written.get(uid) == what and uid not in self._wanted:
             return
@@ -127,6 +130,11 @@ class Statuses:
 
 
 WRITERS = _AT_ONCE
+
+
+def kept(record: Record) -> dict[str, str]:
+    """The annotations by which an event keeps a decision, for as long as the API server keeps what it was made from."""
+    return {decision.ANNOTATION: decision.encode(record), "navarch.io/keep-seconds": _DAY}
 
 
 def _meta(pod: core_v1.Pod) -> meta_v1.ObjectMeta:

@@ -61,7 +61,7 @@ def test_a_pod_for_one_named_node_says_what_upstream_says() -> None:
 
 def test_ties_are_drawn_by_the_seed() -> None:
     cluster = core(*(node(f"n{i}") for i in range(4)))
-    drawn = {outcome.node for seed in range(8) if isinstance(outcome := cluster.schedule(demand("a"), seed), Chosen)}
+    drawn = {outcome.node for seed in range(40) if isinstance(outcome := cluster.schedule(demand("a"), seed), Chosen)}
     assert drawn == {"n0", "n1", "n2", "n3"}
 
 
@@ -151,3 +151,10 @@ def test_nodes_are_alike_only_when_scoring_counts_them_alike() -> None:
     cluster.columns.put_pod(empty("zero", {"cpu": "0", "memory": "0"}), "n2")
     drawn = {outcome.node for seed in range(4) if isinstance(outcome := cluster.schedule(demand("a"), seed), Chosen)}
     assert drawn == {"n2"}
+
+
+def test_a_draw_does_not_depend_on_the_order_of_nodes() -> None:
+    names = [f"n{i}" for i in range(9)]
+    forward, backward = core(*(node(n) for n in names)), core(*(node(n) for n in reversed(names)))
+    for seed in range(20):
+        assert forward.schedule(demand("a"), seed) == backward.schedule(demand("a"), seed)

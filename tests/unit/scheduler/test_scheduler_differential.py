@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from navarch.api.core import v1
-from navarch.machinery import selectors
+from navarch.machinery import selectors, timestamps
 from navarch.scheduler.core import schedule
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.preempt import Budget, Helpless, Preemptor
@@ -142,7 +142,8 @@ def test_preemption_evicts_what_the_reference_would(cluster: tuple[list[v1.Node]
     for node in nodes:
         core.columns.put_node(node)
     for placed in pods:
-        demand = reader.read(placed, started=reference.started(placed))
+        placed.status = v1.PodStatus(startTime=timestamps.seconds(reference.started(placed)))
+        demand = reader.read(placed)
         core.columns.put_pod(demand, demand.node_name)
     demand = reader.read(pod)
     refused = core.schedule(demand, seed)

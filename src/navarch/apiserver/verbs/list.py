@@ -26,7 +26,6 @@ from navarch.apiserver.writing import version_number
 from navarch.machinery import errors, field, selectors
 from navarch.store import interface as stores
 
-
 _TOKEN_SECONDS = 300.0
 """How long a chunked list can be gone on with as it was begun: as long as upstream's store keeps what the list needs, which clients
 (and the conformance suite) count on. History itself is kept for longer."""

@@ -295,6 +295,11 @@ class Columns:
             self.nominated.setdefault(slot, {})[demand.uid] = demand
             self._note(slot)
 
+    def nomination(self, uid: str) -> str:
+        """The node a pod waits for; empty when none."""
+        slot = self._nominations.get(uid)
+        return self.names[slot] if slot is not None else ""
+
     def withdraw(self, uid: str) -> str | None:
         """Forgets that a pod waits for room; the node it waited for."""
         slot = self._nominations.pop(uid, None)

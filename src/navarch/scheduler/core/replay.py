@@ -43,11 +43,7 @@ def counted(record: Record, others: Iterable[tuple[str, Record]]) -> tuple[dict[
     """The decisions (by pod uid, the newest of each) that counted for this one, and how many of them are missing."""
     if not record.unconfirmed:
         return {}, 0
-    window = {
-        other.number: (uid, other)
-        for uid, other in others
-        if other.run == record.run and record.unconfirmed <= other.number < record.number
-    }
+    window = {other.number: (uid, other) for uid, other in others if other.run == record.run and record.unconfirmed <= other.number < record.number}
     missing = record.number - record.unconfirmed - len(window)
     return {uid: other for number, (uid, other) in sorted(window.items()) if number not in record.undone}, missing
 

@@ -9,6 +9,7 @@ Upstream counterparts: component-helpers/resource (requests), framework.PodInfo,
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -103,8 +104,8 @@ class Demand:
     ask: Ask
     node_name: str = ""
     terminating: bool = False
-    started: float = 0.0
-    """Seconds since the epoch; preemption spares the pods that have run for longest."""
+    started: float = math.inf
+    """Seconds since the epoch; who has not started counts as the latest. Preemption spares the pods that have run for longest."""
     preempted: bool = False
     """It is being deleted to make room for another."""
 
@@ -309,7 +310,7 @@ class Reader:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[bytes, tuple[SpreadTerm, ...]], Ask] = OrderedDict()
 
-    def read(self, pod: core_v1.Pod, spreads: tuple[SpreadTerm, ...] = (), started: float = 0.0) -> Demand:
+    def read(self, pod: core_v1.Pod, spreads: tuple[SpreadTerm, ...] = ()) -> Demand:
         """The pod's demand; `spreads` as in `ask_of`."""
         m, spec = pod.metadata or meta_v1.ObjectMeta(), pod.spec or core_v1.PodSpec()
         key = (_read_from(m, spec, pod.status), spreads)
@@ -319,13 +320,13 @@ class Reader:
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         leaving = m.deletionTimestamp is not None
-        return Demand(m.uid or "", m.name or "", ask, spec.nodeName or "", leaving, started, leaving and _preempted(pod))
+        return Demand(m.uid or "", m.name or "", ask, spec.nodeName or "", leaving, started(pod), leaving and _preempted(pod))
 
 
-def started(pod: core_v1.Pod, now: float) -> float:
-    """When a pod started; one that has not counts as starting now (GetPodStartTime)."""
+def started(pod: core_v1.Pod) -> float:
+    """When a pod started; one that has not counts as later than all that have (GetPodStartTime)."""
     began = pod.status.startTime if pod.status is not None else None
-    return timestamps.parse(began) if began else now
+    return timestamps.parse(began) if began else math.inf
 
 
 def finished(pod: core_v1.Pod) -> bool:

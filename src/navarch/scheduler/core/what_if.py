@@ -27,7 +27,7 @@ from navarch.scheduler.core.terms import Demand, Reader
 
 @dataclass(slots=True)
 class Snapshot:
-    """A cluster's objects at one time (seconds since 1970; pods that have not started count as starting then)."""
+    """A cluster's objects at one time."""
 
     nodes: list[core_v1.Node]
     pods: list[core_v1.Pod] = field(default_factory=list)
@@ -36,12 +36,11 @@ class Snapshot:
     services: list[core_v1.Service] = field(default_factory=list)
     controllers: dict[tuple[str, str, str, str], Any] = field(default_factory=dict)
     """Those that default spreading looks at, by apiVersion, kind, namespace and name."""
-    at: float = 0.0
 
     @classmethod
-    def of(cls, objects: Iterable[Any], at: float = 0.0) -> Snapshot:
+    def of(cls, objects: Iterable[Any]) -> Snapshot:
         """From objects of any kinds; those that do not matter here are passed over."""
-        made, budgets = cls([], at=at), []
+        made, budgets = cls([]), []
         for obj in objects:
             match obj:
                 case core_v1.Node():
@@ -109,7 +108,7 @@ class Trial:
         """Counts a pod where it is, or the room it waits for."""
         if terms.finished(pod):
             return
-        demand = self._reader.read(pod, started=terms.started(pod, self.snapshot.at))
+        demand = self._reader.read(pod)
         if demand.node_name:
             self._pods[demand.uid] = pod
             self.core.columns.put_pod(demand, demand.node_name)
@@ -121,7 +120,7 @@ class Trial:
 
     def read(self, pod: core_v1.Pod) -> Demand:
         """What a pod that is to be placed asks for."""
-        return self._reader.read(pod, self.snapshot.spreads(pod, self.profile), terms.started(pod, self.snapshot.at))
+        return self._reader.read(pod, self.snapshot.spreads(pod, self.profile))
 
     def attempt(self, demand: Demand, seed: int, *, evicting: bool = True) -> tuple[Chosen | Unschedulable, Preempted | Helpless]:
         """One decision as the scheduler makes it, and what preemption came to. Changes nothing but the pod's own nomination."""
@@ -164,7 +163,7 @@ class Trial:
         else:
             columns.unschedulable[slot] = True
             columns.node_generation += 1
-        return [_unbound(pod) for pod in moving]
+        return [unbound(pod) for pod in moving]
 
     def capacity(self, pod: core_v1.Pod, most: int = 100_000) -> tuple[list[Placement], str]:
         """How many more pods like this one fit, where, and why not one more."""
@@ -201,9 +200,9 @@ def _stays(pod: core_v1.Pod) -> bool:
     return any(o.kind in ("DaemonSet", "Node") for o in m.ownerReferences or ())
 
 
-def _unbound(pod: core_v1.Pod) -> core_v1.Pod:
-    assert pod.spec is not None
-    return msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, nodeName=None))
+def unbound(pod: core_v1.Pod) -> core_v1.Pod:
+    """The pod, thought away from its node."""
+    return msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec or core_v1.PodSpec(), nodeName=None))
 
 
 def renamed(pod: core_v1.Pod, suffix: str) -> core_v1.Pod:
