@@ -173,9 +173,9 @@ class Scope:
             return "MODIFIED" if before else "ADDED"
         return "DELETED" if before else ""
 
-    def exact(self, name: str) -> str:
-        """The value a field must have, when the selection demands one."""
-        return next((t.value for t in self.fields if t.field == name and t.equal), "")
+    def exact(self, name: str) -> str | None:
+        """The value a field must have (it may be empty); None when the selection demands none."""
+        return next((t.value for t in self.fields if t.field == name and t.equal), None)
 
 
 class Audience:
@@ -250,15 +250,15 @@ class Cache:
                 if best is None or len(found) < len(best):
                     best = found
         for name in self._indexed:
-            if value := scope.exact(name):
+            if (value := scope.exact(name)) is not None:
                 found = self._by_field.get((name, value), empty)
                 if best is None or len(found) < len(best):
                     best = found
-        if name := scope.exact("metadata.name"):
+        if only := scope.exact("metadata.name"):
             if scope.namespace:
-                return [k] if (k := f"{scope.namespace}/{name}") in self._entries else []
-            if name in self._entries:
-                return [name]
+                return [k] if (k := f"{scope.namespace}/{only}") in self._entries else []
+            if only in self._entries:
+                return [only]
         return best
 
     # ---- changing ----
@@ -354,7 +354,7 @@ class Cache:
 
     def _pin(self, scope: Scope) -> Pin:
         for name in (*self._indexed, "metadata.name"):
-            if value := scope.exact(name):
+            if (value := scope.exact(name)) is not None:
                 return name, value
         return ("namespace", scope.namespace) if scope.namespace else None
 

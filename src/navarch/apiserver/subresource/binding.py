@@ -10,13 +10,12 @@ from aiohttp import web
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver import answers, writing
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import update
 from navarch.machinery import codec, errors, field, timestamps
 
-_SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+_SUCCESS = b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}'
 
 
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
@@ -28,7 +27,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     except codec.DecodeError as error:
         raise errors.BadRequest(f'Binding in version "v1" cannot be handled as a Binding: {error}') from None
     await bind(context, served, server, wanted)
-    return answers.of_object(context, _SUCCESS, 201)
+    return answers.of_json(context, _SUCCESS, 201)
 
 
 async def bind(context: Context, served: Served, server: Server, wanted: core_v1.Binding) -> None:
@@ -37,37 +36,29 @@ async def bind(context: Context, served: Served, server: Server, wanted: core_v1
     name = context.info.name
     if problems:
         raise field.invalid_error("", "Binding", name, problems)
-    assert wanted.target is not None
-
-    async def make(old: Obj) -> Obj:
-        pod: core_v1.Pod = served.decode(codec.encode(old))
-        assert pod.metadata is not None and pod.spec is not None and wanted.target is not None
-        _check(pod, wanted, name)
-        pod.spec.nodeName = wanted.target.name
-        if wanted.metadata is not None:
-            for part in ("annotations", "labels"):
-                added = getattr(wanted.metadata, part)
-                if added:
-                    setattr(pod.metadata, part, (getattr(pod.metadata, part) or {}) | added)
-        return pod
-
-    await _write(context, served, server, make)
-
-
-async def _write(context: Context, served: Served, server: Server, make: update.Make) -> None:
-    """Writes without the hooks of an ordinary update, which would refuse to change nodeName."""
-    info = context.info
     while True:
-        entry = served.cache.get(served.key(info.name, info.namespace))
+        # None of the hooks of an ordinary update, which would refuse to change nodeName.
+        entry = served.cache.get(served.key(name, context.info.namespace))
         if entry is None:
-            raise errors.not_found("", "pods", info.name)
-        old = update.current(served, entry)
-        new = await make(old)
-        scheduled(new, timestamps.seconds(writing.now()))
+            raise errors.not_found("", "pods", name)
+        pod = update.current(served, entry)
+        _check(pod, wanted, name)
+        _place(pod, wanted)
+        scheduled(pod, timestamps.seconds(writing.now()))
         if context.dry_run:
             return
-        if await server.storage.put(served, entry.name, entry.namespace, codec.encode(new), entry.version) is not None:
+        if await server.storage.put(served, entry.name, entry.namespace, codec.encode(pod), entry.version) is not None:
             return
+
+
+def _place(pod: core_v1.Pod, wanted: core_v1.Binding) -> None:
+    assert pod.metadata is not None and pod.spec is not None and wanted.target is not None
+    pod.spec.nodeName = wanted.target.name
+    if wanted.metadata is not None:
+        for part in ("annotations", "labels"):
+            added = getattr(wanted.metadata, part)
+            if added:
+                setattr(pod.metadata, part, (getattr(pod.metadata, part) or {}) | added)
 
 
 def scheduled(pod: core_v1.Pod, now: str) -> None:
