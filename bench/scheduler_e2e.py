@@ -99,6 +99,8 @@ async def all_bound(client: rest.Client) -> None:
     """Returns when every pod has a node; a watch tells, so that asking costs the API server nothing."""
     pods, version = await client.list(v1.Pod, NAMESPACE)
     waiting = {p.metadata.name for p in pods if p.metadata is not None and not (p.spec and p.spec.nodeName)}
+    if not waiting:
+        return
     async for event in watch.stream(client, v1.Pod, namespace=NAMESPACE, version=version, timeout=300):
         pod = event.object
         if pod.spec is not None and pod.spec.nodeName and pod.metadata is not None:

@@ -29,6 +29,25 @@ def flag_name(field: str) -> str:
     return "--" + field.strip("_").replace("_", "-")
 
 
+def parse_mixed(kind: type[T], words: Sequence[str]) -> tuple[T, list[str]]:
+    """Options, and the words among them that are no flags nor values of flags, in their order."""
+    hints = typing.get_type_hints(kind)
+    wanted = {flag_name(f.name): hints[f.name] for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    options: list[str] = []
+    plain: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            plain.append(word)
+            continue
+        options.append(word)
+        name = _double(word)
+        if "=" not in word and name in wanted:
+            options.append(_next(rest, wanted[name], name))
+    return parse(kind, options)[0], plain
+
+
 def parse(kind: type[T], words: Sequence[str], extra: Mapping[str, type] | None = None) -> tuple[T, dict[str, Any]]:
     """Options from the words after a command. `extra` are flags that are not the component's own (as `v`): they come apart."""
     hints = typing.get_type_hints(kind)

@@ -21,8 +21,7 @@ def image(words: Sequence[str]) -> int:
     if not words or {"-h", "--help"} & set(words) or words[0] not in ("import", "list"):
         print(f"navarch image import FILE...\nnavarch image list\n\n{flags.usage(ImageFlags)}")
         return 0 if words and words[0] in ("-h", "--help") else 1
-    options = [w for w in words[1:] if w.startswith("-")]
-    given, _ = flags.parse(ImageFlags, options)
+    given, plain = flags.parse_mixed(ImageFlags, words[1:])
     from navarch.run import host, runtime
 
     host.extend_path()
@@ -33,7 +32,7 @@ def image(words: Sequence[str]) -> int:
     if words[0] == "list":
         asyncio.run(_list(socket))
         return 0
-    files = [pathlib.Path(w) for w in words[1:] if not w.startswith("-")]
+    files = [pathlib.Path(w) for w in plain]
     if not files:
         raise ValueError("which file? navarch image import FILE...")
     asyncio.run(_import(socket, files))

@@ -20,8 +20,7 @@ def _given(words: Sequence[str], about: str) -> tuple[pathlib.Path, list[str]] |
     if {"-h", "--help"} & set(words):
         print(f"{about}\n\n{flags.usage(StoreFlags)}")
         return None
-    plain = [w for w in words if not w.startswith("-")]
-    given, _ = flags.parse(StoreFlags, [w for w in words if w.startswith("-")])
+    given, plain = flags.parse_mixed(StoreFlags, words)
     return pathlib.Path(given.data_dir).absolute() / "store.db", plain
 
 

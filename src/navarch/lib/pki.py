@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 YEAR = datetime.timedelta(days=365)
+BACKDATED = datetime.timedelta(days=1)
+"""Certificates are valid since before they were made: a clock that is set back (a machine that took local time for UTC) must not void them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def authority(common_name: str, now: datetime.datetime, years: int = 10) -> Pair
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_before(now - BACKDATED)
         .not_valid_after(now + years * YEAR)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_key_usage(authority=True), critical=True)
@@ -125,7 +127,7 @@ def issue(
         .issuer_name(ca_certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_before(now - BACKDATED)
         .not_valid_after(now + years * YEAR)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(authority=False), critical=True)

@@ -94,3 +94,17 @@ def test_help_is_quick() -> None:
         return time.perf_counter() - began
 
     assert min(once() for _ in range(3)) < 0.15
+
+
+def test_plain_words_may_stand_among_flags() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Mixed:
+        data_dir: str = "d"
+        wipe: bool = False
+
+    for words in (["a", "--data-dir", "x", "b", "--wipe"], ["--wipe", "--data-dir=x", "a", "b"]):
+        assert flags.parse_mixed(Mixed, words) == (Mixed("x", True), ["a", "b"])
+    with pytest.raises(flags.FlagError, match="flag needs an argument: --data-dir"):
+        flags.parse_mixed(Mixed, ["a", "--data-dir"])
+    with pytest.raises(flags.FlagError, match="unknown flag: --other"):
+        flags.parse_mixed(Mixed, ["--other"])

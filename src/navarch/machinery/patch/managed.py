@@ -108,7 +108,7 @@ def encode(managers: Managers) -> list[Tree]:
         if entry.time:
             tree["time"] = entry.time
         tree["fieldsType"] = "FieldsV1"
-        tree["fieldsV1"] = entry.fields
+        tree["fieldsV1"] = sets.ordered(entry.fields)
         if manager.subresource:
             tree["subresource"] = manager.subresource
         made.append(tree)
