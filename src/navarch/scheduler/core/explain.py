@@ -12,7 +12,7 @@ import numpy as np
 from navarch.machinery import quantity
 from navarch.scheduler.core import filters, schedule
 from navarch.scheduler.core.columns import Mask
-from navarch.scheduler.core.filters import ALL, View
+from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.schedule import Unschedulable
 from navarch.scheduler.core.terms import PODS
 
@@ -119,12 +119,8 @@ def _refused_once(view: View) -> dict[str, Mask]:
     """Plugin → nodes that it alone refuses (topology is asked about all nodes)."""
     every = view.columns.alive
     said: dict[str, Mask] = {}
-    for name, check in (*filters.STATIC, *filters.DYNAMIC):
-        masks = [r.nodes for r in check(view, ALL)] if name not in view.profile.disabled_filters else []
-        if masks:
-            said[name] = np.logical_or.reduce(masks) & every
-    for name, over in schedule.TOPOLOGY_FILTERS:
-        masks = [r.nodes for r in over(view, every)] if name not in view.profile.disabled_filters else []
+    for name, check in schedule.asked(view.profile):
+        masks = [r.nodes for r in check(view, every)]
         if masks:
             said[name] = np.logical_or.reduce(masks) & every
     number = np.sum(list(said.values()), axis=0)

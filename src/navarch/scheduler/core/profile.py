@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from navarch.api.core import v1 as core_v1
+from navarch.scheduler.core.plugin import Plugin
 
 SCORED_BY_DEFAULT = (("cpu", 1), ("memory", 1))
 WEIGHTS: Mapping[str, int] = MappingProxyType(
@@ -68,6 +69,18 @@ class Profile:
     """None: the system's own, over hosts (skew 3) and zones (skew 5), both soft."""
     preempts: bool = True
     preemption: Preemption = Preemption()
+    filters: tuple[Plugin, ...] = ()
+    """Filters that are not built in."""
+    scorers: tuple[Plugin, ...] = ()
+    """Scores that are not built in; their weights are in `weights`."""
+    order: tuple[str, ...] = ()
+    """The filters in the order in which they are asked, which decides whose refusal is told; empty: upstream's."""
+    honours_gates: bool = True
+    """Whether pods with scheduling gates are left alone (SchedulingGates)."""
+    waits_for_groups: bool = True
+    """Whether pods wait until their group is complete (GangScheduling at preEnqueue)."""
+    places_groups: bool = True
+    """Whether groups are placed together or not at all (GangScheduling at permit)."""
 
 
 DEFAULT = Profile()

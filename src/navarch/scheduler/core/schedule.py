@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from navarch.scheduler.core import filters, scores, topology
+from navarch.scheduler.core import filters, plugins, scores, topology
 from navarch.scheduler.core.boards import Board, Boards
 from navarch.scheduler.core.columns import Columns, Ints, Mask
 from navarch.scheduler.core.filters import ALL, Refusal, View
@@ -96,6 +96,10 @@ def histogram(counted: Mapping[str, int], nodes: int, whole: str = "") -> str:
     return f"{head} {', '.join(parts)}." if parts else head
 
 
+Over = Callable[[View, Mask], list[Refusal]]
+"""A filter over the nodes that are left."""
+
+
 class Core:
     """The cluster and what is kept about it between decisions."""
 
@@ -122,6 +126,8 @@ class Core:
         if held is not None and held[:2] == now:
             return held[2]
         found = explain(View(self.columns, ask, profile))
+        if profile.filters:  # what they look at may change when nothing here does
+            return found
         self._refused[ask, profile.name] = (*now, found)
         if len(self._refused) > _KEPT:
             self._refused.popitem(last=False)
@@ -141,7 +147,7 @@ def feasible(board: Board, ask: Ask) -> Mask:
         if name not in view.profile.disabled_filters:
             for refusal in check(view, mask):
                 mask = mask & ~refusal.nodes
-    return mask
+    return plugins.passing(view, mask) if view.profile.filters else mask
 
 
 def points(board: Board, ask: Ask, mask: Mask) -> Ints:
@@ -152,7 +158,7 @@ def points(board: Board, ask: Ask, mask: Mask) -> Ints:
         for part, weight in extra:
             if part is not None and weight:
                 total = np.where(mask, total + part * weight, -1)
-        return total
+        return np.where(mask, total + plugins.points(view, mask), -1) if view.profile.scorers else total
     return np.where(mask, totals(board, ask, mask), -1)
 
 
@@ -165,7 +171,7 @@ def totals(board: Board, ask: Ask, mask: Mask) -> Ints:
         part = score(view, mask) if weight else None
         if part is not None:
             total = total + part * weight
-    return total
+    return total + plugins.points(view, mask) if view.profile.scorers else total
 
 
 def parts(view: View, mask: Mask) -> dict[str, Ints]:
@@ -184,23 +190,43 @@ def parts(view: View, mask: Mask) -> dict[str, Ints]:
         raw = over(view, mask)
         if raw is not None:
             found[name] = raw * weights.get(name, 0)
+    for plugin in view.profile.scorers:
+        raw = plugins.score(plugin, view, mask)
+        if raw is not None:
+            found[plugin.name] = raw * plugins.weight(view.profile, plugin)
     return found
 
 
 def refusals(view: View) -> list[tuple[str, list[Refusal]]]:
-    """What every filter says, in the order in which upstream's run, each about the nodes that passed those before it."""
+    """What every filter says, in the profile's order (or upstream's), each about the nodes that passed those before it."""
     left = view.columns.alive.copy()
     found: list[tuple[str, list[Refusal]]] = []
-    for name, check in (*filters.STATIC, *filters.DYNAMIC):
-        if name not in view.profile.disabled_filters:
-            said = [Refusal(text, nodes & left, final) for text, nodes, final in check(view, ALL)]
-            found.append((name, said))
-            left = _less(left, said)
-    for name, over in TOPOLOGY_FILTERS:
-        if name not in view.profile.disabled_filters:
-            said = over(view, left)
-            found.append((name, said))
-            left = _less(left, said)
+    for name, check in _ordered(view.profile):
+        said = [Refusal(text, nodes & left, final) for text, nodes, final in check(view, left)]
+        found.append((name, said))
+        left = _less(left, said)
+    return found
+
+
+def asked(profile: Profile) -> list[tuple[str, Over]]:
+    """All filters of a profile, each as asked about the nodes that are left: the built-in ones first."""
+    local: list[tuple[str, Over]] = [(name, functools.partial(_everywhere, check)) for name, check in (*filters.STATIC, *filters.DYNAMIC)]
+    found = [pair for pair in (*local, *TOPOLOGY_FILTERS) if pair[0] not in profile.disabled_filters]
+    own: list[tuple[str, Over]] = [
+        (plugin.name, functools.partial(_everywhere, functools.partial(plugins.refusals, plugin))) for plugin in profile.filters
+    ]
+    return [*found, *own]
+
+
+def _everywhere(check: filters.Filter, view: View, left: Mask) -> list[Refusal]:
+    return check(view, ALL)
+
+
+def _ordered(profile: Profile) -> list[tuple[str, Over]]:
+    found = asked(profile)
+    if profile.order:
+        place = {name: i for i, name in enumerate(profile.order)}
+        found.sort(key=lambda pair: place.get(pair[0], len(place)))
     return found
 
 
