@@ -4,8 +4,10 @@ Ready pods come by priority, then by age. A pod that could not be placed remembe
 cluster wakes only the pods that one of their plugins may now let pass (`HELPS`). A woken pod waits until its backoff is over: 1 s
 doubling to 10 s. Whatever happens, a pod is tried again after five minutes.
 
-A flood of unschedulable pods costs the others nothing: each waits in its own backoff, and who has failed comes after pods of
-the same priority that have not been tried yet.
+A flood of unschedulable pods does not starve the others: each waits in its own backoff, who has failed comes after pods of the
+same priority that have not been tried yet, and when pods that failed before come first by their priority, every 64th turn is one
+for a pod that was never tried. An event costs one look at each set of refusing plugins, and a pod that it woke is out of reach of
+further events until it has been tried. Events that come while a pod is being tried count for it when it fails.
 
 Upstream counterpart: pkg/scheduler/backend/queue, and EventsToRegister of the plugins.
 """
@@ -13,12 +15,16 @@ Upstream counterpart: pkg/scheduler/backend/queue, and EventsToRegister of the p
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from navarch.scheduler.core.plugin import Plugin
+
 _FIRST_BACKOFF, _MOST_BACKOFF = 1.0, 10.0
 _FLUSH_SECONDS, _FLUSH_LOOK = 300.0, 30.0
+_ROW = 64
+"""How many pods in a row that failed before may go before one that was never tried."""
 
 
 class Event(StrEnum):
@@ -43,8 +49,9 @@ HELPS: Mapping[str, frozenset[Event]] = {
     "NodeResourcesFit": frozenset({Event.NODE_ADDED, Event.NODE_RESOURCES, Event.POD_GONE}),
     "PodTopologySpread": frozenset({Event.NODE_ADDED, Event.NODE_LABELS, Event.NODE_TAINTS, Event.POD_PLACED, Event.POD_GONE}),
     "InterPodAffinity": frozenset({Event.NODE_ADDED, Event.NODE_LABELS, Event.POD_PLACED, Event.POD_GONE, Event.NAMESPACE}),
+    "GangScheduling": frozenset(),
 }
-"""Plugin → the events after which it may let a pod pass that it refused. Unknown plugins: any event."""
+"""Plugin → the events after which it may let a pod pass that it refused. Unknown plugins, extenders too: any event."""
 
 
 @dataclass(slots=True)
@@ -58,29 +65,46 @@ class Waiting:
     attempts: int = 0
     failed_at: float = 0.0
     plugins: frozenset[str] = frozenset()
+    tried_at: int = 0
+    """How many events there had been when it was taken to be tried."""
+    place: int = 0
+    """Which of its entries counts, among the ready and those that back off."""
+    aging: bool = False
+    """Whether it is among those that are looked at when they have waited long."""
 
-    @property
-    def ready_at(self) -> float:
-        """When its backoff is over."""
-        return self.failed_at + min(_MOST_BACKOFF, _FIRST_BACKOFF * float(2 ** max(0, min(self.attempts, 8) - 1)))
 
-
-def helps(event: Event, plugins: frozenset[str]) -> bool:
+def helps(event: Event, plugins: frozenset[str], table: Mapping[str, frozenset[Event]] = HELPS) -> bool:
     """Whether a pod that these plugins refused may now pass."""
-    return event is Event.ANY or not plugins or any(event in HELPS[p] if p in HELPS else True for p in plugins)
+    return event is Event.ANY or not plugins or any(event in table[p] if p in table else True for p in plugins)
+
+
+def table(plugins: Iterable[Plugin]) -> Mapping[str, frozenset[Event]]:
+    """`HELPS` with plugins that are not built in and name their events."""
+    return {**HELPS, **{p.name: frozenset(map(Event, p.events)) for p in plugins if p.events is not None}}
 
 
 @dataclass(slots=True)
 class Queue:
     """The three places a pod can be in. Times are arguments."""
 
+    first_backoff: float = _FIRST_BACKOFF
+    most_backoff: float = _MOST_BACKOFF
+    helps: Mapping[str, frozenset[Event]] = field(default_factory=lambda: HELPS)
     _ready: list[tuple[int, int, float, int, str]] = field(default_factory=list)
+    _fresh: list[tuple[int, int, float, int, str]] = field(default_factory=list)
+    """Those of them that were never tried."""
+    _row: int = 0
     _backoff: list[tuple[float, int, str]] = field(default_factory=list)
     _state: dict[str, str] = field(default_factory=dict)
     _pods: dict[str, Waiting] = field(default_factory=dict)
     _unschedulable: dict[frozenset[str], dict[str, Waiting]] = field(default_factory=dict)
     """By the plugins that refused them, so that an event asks each kind once."""
     _count: int = 0
+    _aging: list[tuple[float, int, Waiting]] = field(default_factory=list)
+    """Pods by when they failed, or earlier; each once."""
+    _events: int = 0
+    _last: dict[Event, int] = field(default_factory=dict)
+    """Event → which one it was when it last happened."""
 
     def __len__(self) -> int:
         return len(self._pods)
@@ -118,57 +142,120 @@ class Queue:
 
     def pop(self) -> Waiting | None:
         """The next pod to try."""
-        while self._ready:
-            *_, uid = heapq.heappop(self._ready)
-            if self._state.get(uid) == "ready":
-                self._state[uid] = "trying"
-                return self._pods[uid]
+        self._row = self._row + 1 if self._row < _ROW else 0
+        for heap in (self._ready, self._fresh) if self._row else (self._fresh, self._ready):
+            if (pod := self._first(heap)) is not None:
+                heapq.heappop(heap)
+                self._row = self._row if pod.attempts else 0
+                return self._try(pod)
         return None
+
+    def _first(self, heap: list[tuple[int, int, float, int, str]]) -> Waiting | None:
+        """The pod at the head of a heap, after what is no longer true there is gone."""
+        while heap:
+            *_, place, uid = heap[0]
+            pod = self._pods.get(uid)
+            if pod is not None and pod.place == place and self._state[uid] == "ready":
+                return pod
+            heapq.heappop(heap)
+        return None
+
+    def take(self, uid: str) -> Waiting | None:
+        """One certain pod, to be tried now wherever it waits; None when it is not here, or being tried."""
+        pod = self._pods.get(uid)
+        if pod is None or self._state.get(uid) == "trying":
+            return None
+        if self._state[uid] == "unschedulable":
+            self._drop(pod)
+        return self._try(pod)
+
+    def _try(self, pod: Waiting) -> Waiting:
+        self._state[pod.uid] = "trying"
+        pod.tried_at = self._events
+        if not pod.attempts:
+            self._first(self._fresh)
+        return pod
+
+    def again(self, pod: Waiting) -> None:
+        """The attempt was overtaken by what happened meanwhile: again at once."""
+        if self._pods.get(pod.uid) is pod:
+            self._push(pod)
 
     def failed(self, pod: Waiting, now: float, plugins: frozenset[str] = frozenset()) -> None:
         """The attempt failed: the pod waits for a change that helps with these plugins."""
-        if pod.uid in self._pods:
-            pod.attempts += 1
-            pod.failed_at = now
-            pod.plugins = plugins
-            self._state[pod.uid] = "unschedulable"
-            self._unschedulable.setdefault(plugins, {})[pod.uid] = pod
+        if self._pods.get(pod.uid) is not pod:
+            return
+        pod.attempts += 1
+        pod.failed_at = now
+        pod.plugins = plugins
+        self._state[pod.uid] = "unschedulable"
+        self._unschedulable.setdefault(plugins, {})[pod.uid] = pod
+        if not pod.aging:
+            pod.aging = True
+            self._age(pod)
+        if self._events != pod.tried_at and any(n > pod.tried_at and helps(e, plugins, self.helps) for e, n in self._last.items()):
+            self._wake(pod, now)
 
     def retry(self, pod: Waiting, now: float) -> None:
         """The attempt could not be finished for a reason outside the cluster's state: again after a backoff."""
         self.failed(pod, now)
-        if pod.uid in self._pods:
+        if self._state.get(pod.uid) == "unschedulable":
             self._wake(pod, now)
 
     def happened(self, event: Event, now: float) -> None:
         """Wakes the pods that the event may help."""
-        for plugins in [g for g in self._unschedulable if helps(event, g)]:
+        self._events += 1
+        self._last[event] = self._events
+        for plugins in [g for g in self._unschedulable if helps(event, g, self.helps)]:
             for pod in list(self._unschedulable[plugins].values()):
                 self._wake(pod, now)
 
     def due(self, now: float) -> float | None:
         """Makes ready what has backed off or waited long enough. Seconds until that is worth asking again; None: not by itself."""
-        while self._backoff and (self._backoff[0][0] <= now or self._state.get(self._backoff[0][2]) != "backoff"):
-            *_, uid = heapq.heappop(self._backoff)
-            if self._state.get(uid) == "backoff":
-                self._push(self._pods[uid])
-        old = [p for group in self._unschedulable.values() for p in group.values() if now - p.failed_at >= _FLUSH_SECONDS]
-        for pod in old:
-            self._wake(pod, now)
+        while self._backoff and (self._backoff[0][0] <= now or not self._backs_off(self._backoff[0])):
+            entry = heapq.heappop(self._backoff)
+            if self._backs_off(entry):
+                self._push(self._pods[entry[2]])
+        while self._aging and now - self._aging[0][0] >= _FLUSH_SECONDS:
+            *_, pod = heapq.heappop(self._aging)
+            pod.aging = self._pods.get(pod.uid) is pod
+            if pod.aging and now - pod.failed_at >= _FLUSH_SECONDS:
+                pod.aging = False
+                if self._state[pod.uid] == "unschedulable":
+                    self._wake(pod, now)
+            elif pod.aging:
+                self._age(pod)
         waits = [self._backoff[0][0] - now] if self._backoff else []
         waits += [_FLUSH_LOOK] if self._unschedulable else []
         return min(waits, default=None)
 
+    def _backs_off(self, entry: tuple[float, int, str]) -> bool:
+        pod = self._pods.get(entry[2])
+        return pod is not None and pod.place == entry[1] and self._state[pod.uid] == "backoff"
+
+    def _age(self, pod: Waiting) -> None:
+        self._count += 1
+        heapq.heappush(self._aging, (pod.failed_at, self._count, pod))
+
     def _push(self, pod: Waiting) -> None:
         self._count += 1
+        pod.place = self._count
         self._state[pod.uid] = "ready"
-        heapq.heappush(self._ready, (-pod.priority, pod.attempts > 0, pod.since, self._count, pod.uid))
+        place = (-pod.priority, pod.attempts > 0, pod.since, self._count, pod.uid)
+        heapq.heappush(self._ready, place)
+        if not pod.attempts:
+            heapq.heappush(self._fresh, place)
 
     def _wake(self, pod: Waiting, now: float) -> None:
         self._drop(pod)
-        if pod.ready_at <= now:
+        ready_at = pod.failed_at + self._backoff_of(pod)
+        if ready_at <= now:
             self._push(pod)
             return
         self._count += 1
+        pod.place = self._count
         self._state[pod.uid] = "backoff"
-        heapq.heappush(self._backoff, (pod.ready_at, self._count, pod.uid))
+        heapq.heappush(self._backoff, (ready_at, self._count, pod.uid))
+
+    def _backoff_of(self, pod: Waiting) -> float:
+        return min(self.most_backoff, self.first_backoff * float(2 ** max(0, min(pod.attempts, 30) - 1)))
