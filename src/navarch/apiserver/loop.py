@@ -118,7 +118,7 @@ async def _keep(server: Server) -> None:
 
 def make_server(options: Options, store: Store) -> Server:
     """The server's parts over a store, not yet started."""
-    catalog = Catalog()
+    catalog = Catalog(options.runtime_config)
     storage = Storage(store, catalog)
     audiences = tuple(a for a in options.api_audiences.split(",") if a) or (options.service_account_issuer,)
     signing = pathlib.Path(options.service_account_signing_key_file).read_bytes()

@@ -115,7 +115,8 @@ class Served:
 class Catalog:
     """Everything served, by group, version and plural. Custom resources come and go."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime_config: str = "") -> None:
+        self._chosen = _settings(runtime_config)
         self._served: dict[tuple[str, str, str], Served] = {}
         self.caches: dict[str, Cache] = {}
         self.generation = 0
@@ -167,7 +168,7 @@ class Catalog:
     def _build(self) -> None:
         table = resources.table()
         for key in sorted(table, key=lambda k: (k[0], _preference(k[1]), k[2])):
-            if key not in registry.SERVED_VERSIONS and not _stable(key[1]):
+            if not _enabled(key, self._chosen):
                 continue
             if key in registry.VIRTUAL:
                 continue
@@ -191,6 +192,28 @@ class Catalog:
             stored.inward if stored else None,
             stored.outward if stored else None,
         )
+
+
+def _settings(runtime_config: str) -> dict[str, bool]:
+    """What `--runtime-config` switches. ValueError when it is malformed."""
+    found = {}
+    for setting in filter(None, runtime_config.split(",")):
+        name, _, value = setting.strip().partition("=")
+        if value.lower() not in ("", "true", "false"):
+            raise ValueError(f"invalid value {setting}={value}: runtime-config takes group/version[/resource]=true or =false")
+        found[name] = value.lower() != "false"
+    return found
+
+
+def _enabled(key: tuple[str, str, str], chosen: Mapping[str, bool]) -> bool:
+    """Whether a version of a resource is served: what is said about it most closely counts."""
+    group, version, plural = key
+    at = f"{group}/{version}" if group else version
+    level = "api/alpha" if "alpha" in version else "api/beta" if "beta" in version else "api/ga"
+    for name in (f"{at}/{plural}", at, level, "api/all"):
+        if name in chosen:
+            return chosen[name]
+    return key in registry.SERVED_VERSIONS or _stable(version)
 
 
 def _stable(version: str) -> bool:

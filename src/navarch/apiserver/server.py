@@ -69,6 +69,8 @@ class Options:
     enable_admission_plugins: str = ""
     disable_admission_plugins: str = ""
     api_audiences: str = ""
+    runtime_config: str = ""
+    """Versions served although they are off by default, or the other way round: `scheduling.k8s.io/v1alpha2=true`, `api/beta=true`."""
     event_ttl: float = 3600.0
     history_hours: float = 24.0
     """How long the store can be read as it was; less when that takes more than 2 GiB."""

@@ -148,6 +148,8 @@ ROLES: Mapping[str, tuple[Rule | Paths, ...]] = {
         Rule("get list watch", "resource.k8s.io", "resourceslices"),
         Rule("create delete", "resource.k8s.io", "resourceclaims"),
         Rule("patch update", "resource.k8s.io", "resourceclaims/binding"),
+        Rule("get list watch", "scheduling.k8s.io", "podgroups"),
+        Rule("patch update", "scheduling.k8s.io", "podgroups/status"),
     ),
     "system:kubelet-api-admin": (
         Rule("get list watch", "core", "nodes"),
