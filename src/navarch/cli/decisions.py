@@ -71,6 +71,8 @@ def _tell(kept: reading.Kept, made: Replayed, flags: argparse.Namespace) -> int:
             _refusals(made.trial, made.demand, made.outcome, flags)
         if isinstance(made.plan, Preempted):
             say(f"\nRoom is made on {made.plan.node} by evicting {', '.join(v.key for v in made.plan.victims)}")
+    if record.asked:
+        say(f"\nExtenders had a say in it ({', '.join(record.asked)}); what they said is not kept.")
     if not made.agrees(record):
         why = "another version, or another configuration, made it"
         if made.missing:

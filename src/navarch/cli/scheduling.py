@@ -87,7 +87,7 @@ def parser(name: str, about: str) -> argparse.ArgumentParser:
 
 def profile_of(flags: argparse.Namespace, name: str = "") -> Profile:
     """The profile of that scheduler name."""
-    profiles = configuration.load(flags.config) if flags.config else {}
+    profiles = configuration.load(flags.config).profiles if flags.config else {}
     return profiles.get(name or "default-scheduler", DEFAULT)
 
 

@@ -33,16 +33,21 @@ from navarch.client.rest import Client, Unreachable
 from navarch.lib import backoff, tasks
 from navarch.machinery import errors, timestamps
 from navarch.scheduler import configuration
-from navarch.scheduler.core import explain, owners, terms
+from navarch.scheduler.attempts import Case
+from navarch.scheduler.core import explain, owners, plugins, terms
 from navarch.scheduler.core.decision import Journal, Record
 from navarch.scheduler.core.filters import View
-from navarch.scheduler.core.preempt import Budget, Preempted, Preemptor, budget_of
+from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor, budget_of
 from navarch.scheduler.core.profile import Profile
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
 from navarch.scheduler.core.terms import Demand, Reader
+from navarch.scheduler.extenders import Extender, ExtenderFailed
+from navarch.scheduler.extending import Lane
+from navarch.scheduler.groups import Groups
 from navarch.scheduler.owners import Owners
-from navarch.scheduler.queue import Event, Queue, Waiting
+from navarch.scheduler.queue import Event, Queue, Waiting, table
 from navarch.scheduler.statuses import WRITERS, Pending, Statuses, kept
+from navarch.scheduler.together import ASKED, Gangs
 
 _log = logging.getLogger(__name__)
 _BINDINGS_AT_ONCE = 64
@@ -67,16 +72,21 @@ class LeadLost(RuntimeError):
 
 async def run(options: Options, ready: Callable[[], None] = lambda: None) -> None:
     """Runs until cancelled. Raises LeadLost when the lease could not be kept."""
-    async with Client(kubeconfig.load(options.kubeconfig), user_agent="kube-scheduler", connections=_BINDINGS_AT_ONCE + 32) as client:
+    settings = configuration.load(options.config) if options.config else configuration.default(options.scheduler_name)
+    for note in settings.notes:
+        _log.warning("%s: %s", options.config, note)
+    config = kubeconfig.load(settings.kubeconfig or options.kubeconfig)
+    elect = options.leader_elect and settings.leadership.elect
+    async with Client(config, user_agent="kube-scheduler", connections=_BINDINGS_AT_ONCE + 32) as client:
         await _reachable(client)
-        elector = Elector(client, Election("kube-scheduler", f"{socket.gethostname()}_{os.getpid()}"))
-        if options.leader_elect:
+        elector = Elector(client, _election(settings.leadership))
+        if elect:
             await elector.acquire()
         async with tasks.Group() as group:
-            scheduler = Scheduler(client, options)
+            scheduler = Scheduler(client, settings)
             await scheduler.start(group)
             ready()
-            if not options.leader_elect:
+            if not elect:
                 await asyncio.Event().wait()
             try:
                 await elector.lead()
@@ -84,6 +94,11 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
                 await asyncio.shield(elector.release())
                 raise
             raise LeadLost("the leader election lease was lost")
+
+
+def _election(given: configuration.Leadership) -> Election:
+    identity = f"{socket.gethostname()}_{os.getpid()}"
+    return Election(given.name, identity, given.namespace, max(1, int(given.duration)), given.deadline, given.retry)
 
 
 async def _reachable(client: Client) -> None:
@@ -99,18 +114,20 @@ async def _reachable(client: Client) -> None:
 class Scheduler:
     """Holds the columns and the queue; everything happens on one event loop."""
 
-    def __init__(self, client: Client, options: Options) -> None:
+    def __init__(self, client: Client, settings: configuration.Configuration) -> None:
         self._client = client
-        self._profiles = configuration.load(options.config) if options.config else {options.scheduler_name: Profile(options.scheduler_name)}
+        self._profiles = settings.profiles
         self._core = Core()
         self._columns = self._core.columns
         self._preemptor = Preemptor(self._columns)
         self._reader = Reader()
-        self._queue = Queue()
+        self._queue = Queue(
+            settings.first_backoff, settings.most_backoff, table(p for profile in settings.profiles.values() for p in profile.filters)
+        )
         self._wakeup = asyncio.Event()
         self._assumed: dict[str, str] = {}
         self._slots = asyncio.Semaphore(_BINDINGS_AT_ONCE)
-        self._recorder = Recorder(client, options.scheduler_name)
+        self._recorder = Recorder(client, next(iter(settings.profiles)))
         self._statuses = Statuses(client, self._recorder)
         self._pods = Informer(client, core_v1.Pod)
         self._nodes = Informer(client, core_v1.Node)
@@ -123,6 +140,10 @@ class Scheduler:
         self._allowed: tuple[Budget, ...] = ()
         self._random = random.Random()
         self._near: tuple[Unschedulable | None, str] = (None, "")
+        asked = [Extender(extender) for extender in settings.extenders]
+        self._lane = Lane(asked, self, self._core, self._preemptor, self._nodes.get, self._pods.by_key, lambda: self._allowed)
+        self._groups = Groups(client, self._regroup)
+        self._gangs = Gangs(self._groups, self, self._queue, self._core, self._preemptor, lambda uid: uid in self._assumed, lambda: self._allowed)
 
     async def start(self, group: tasks.Group) -> None:
         """Fills the columns, then schedules."""
@@ -134,14 +155,22 @@ class Scheduler:
         self._namespaces.subscribe(self._namespace_changed)
         self._nodes.subscribe(self._node_changed)
         self._budgets.subscribe(self._budget_changed)
+        await self._groups.start(group)
         await self._pods.synced.wait()
         self._pods.subscribe(self._pod_changed)
         group.start("events", self._recorder.run())
         for number in range(WRITERS):
             group.start(f"statuses {number}", self._statuses.run())
         group.start("schedule", self._loop())
+        group.start("extenders", self._lane.run())
 
     # ---- observing ----
+
+    def _regroup(self, key: str) -> None:
+        """A group is complete, or waits for something else: its pods are looked at again."""
+        for pod in self._groups.members(key):
+            if pod.spec is not None and not pod.spec.nodeName:
+                self._see(pod, None)
 
     def _happened(self, event: Event) -> None:
         """Something changed that may let a waiting pod be placed."""
@@ -188,6 +217,7 @@ class Scheduler:
 
     def _forget(self, pod: core_v1.Pod) -> None:
         uid = _meta(pod).uid or ""
+        self._groups.forget(pod)
         self._queue.remove(uid)
         self._assumed.pop(uid, None)
         self._journal.confirmed(uid)
@@ -201,24 +231,36 @@ class Scheduler:
         uid = m.uid or ""
         if terms.finished(pod):
             self._forget(pod)
-        elif spec.nodeName:
+            return
+        self._groups.see(pod)
+        profile = self._profiles.get(_scheduler(pod))
+        if spec.nodeName:
             self._queue.remove(uid)
             self._statuses.forget(uid)
             self._columns.withdraw(uid)
             self._place(pod, uid, spec.nodeName)
-        elif m.deletionTimestamp is not None or spec.schedulingGates or _scheduler(pod) not in self._profiles:
+        elif m.deletionTimestamp is not None or profile is None or (spec.schedulingGates and profile.honours_gates):
             self._queue.remove(uid)
         elif uid not in self._assumed:
-            self._see_waiting(pod, uid, old)
+            self._see_waiting(pod, uid, old, profile)
 
-    def _see_waiting(self, pod: core_v1.Pod, uid: str, old: core_v1.Pod | None) -> None:
+    def _see_waiting(self, pod: core_v1.Pod, uid: str, old: core_v1.Pod | None, profile: Profile) -> None:
         if self._columns.nomination(uid) == ((pod.status.nominatedNodeName if pod.status is not None else None) or ""):
             self._journal.confirmed(uid)
-        if uid not in self._queue:
+        if self._gated(pod, profile):
+            self._queue.remove(uid)
+        elif uid not in self._queue:
             self._wait(pod)
         elif old is not None and (old.spec != pod.spec or _meta(old).labels != _meta(pod).labels):
             self._queue.changed(uid, (pod.spec.priority if pod.spec is not None else None) or 0)
             self._wakeup.set()
+
+    def _gated(self, pod: core_v1.Pod, profile: Profile) -> bool:
+        """Whether a pod must wait for its group; the pod is told so."""
+        why = self._groups.gate(pod) if profile.waits_for_groups else ""
+        if why:
+            self._statuses.gated(pod, Pending(why, "", "SchedulingGated"))
+        return bool(why)
 
     def _wait(self, pod: core_v1.Pod) -> None:
         """A pod to be scheduled."""
@@ -265,56 +307,100 @@ class Scheduler:
             if wait is not None:
                 wait = max(wait, 0.001)
 
-    def _try(self, waiting: Waiting) -> None:
+    def case(self, waiting: Waiting) -> Case | None:
+        """The pod as it is now; None when it is gone or placed."""
         pod = self._pods.by_key(waiting.key)
         if pod is None or _meta(pod).uid != waiting.uid:
             self._queue.remove(waiting.uid)
-            return
+            return None
+        if waiting.uid not in self._queue or waiting.uid in self._assumed:
+            return None
         profile = self._profiles[_scheduler(pod)]
-        demand = self._demand(pod, profile)
-        nominated = self._columns.withdraw(waiting.uid)
-        seed = self._random.getrandbits(30)
-        outcome = self._core.schedule(demand, seed, profile)
-        match outcome:
-            case Chosen():
-                record = self._record(waiting, profile, seed, outcome, None)
-                self._assumed[waiting.uid] = outcome.node
-                self._columns.put_pod(demand, outcome.node)
-                self._queue.happened(Event.POD_PLACED, time.time())
-                self._group.start(f"bind {waiting.key}", self._bind(pod, waiting, record))
-            case Unschedulable():
-                self._refuse(pod, waiting, View(self._columns, demand.ask, profile), demand, outcome, nominated, seed)
+        return Case(waiting, pod, self._demand(pod, profile), profile, self._random.getrandbits(30), self._lane.asked(pod))
 
-    def _record(self, waiting: Waiting, profile: Profile, seed: int, outcome: Chosen | Unschedulable, plan: Preempted | None) -> Record:
+    def _try(self, waiting: Waiting) -> None:
+        case = self.case(waiting)
+        if case is None:
+            return
+        if self._gated(case.pod, case.profile):
+            self._queue.remove(waiting.uid)
+        elif (lacking := self._gangs.lacking(case)) is not None:
+            if case.asked:
+                self.failed(case, ASKED)
+            else:
+                self._gangs.attempt(case, *lacking, self._group)
+        elif case.asked:
+            self._lane.put(waiting)
+        else:
+            self._attempt(case)
+
+    def _attempt(self, case: Case) -> None:
+        nominated = self._columns.withdraw(case.waiting.uid)
+        try:
+            outcome = self._core.schedule(case.demand, case.seed, case.profile)
+            if isinstance(outcome, Chosen):
+                self.placed(case, outcome)
+                return
+            plan: Preempted | Helpless | None = None
+            if outcome.nodes and case.profile.preempts:
+                plan = self._preemptor.preempt(case.demand, outcome, case.profile, self._allowed, nominated, case.seed)
+            self.refused(case, outcome, plan, nominated)
+        except plugins.Failed as error:
+            self.failed(case, str(error))
+
+    def placed(self, case: Case, chosen: Chosen) -> None:
+        """The pod counts on its node from now on, and is bound."""
+        record = self._record(case, chosen, None)
+        self._assumed[case.waiting.uid] = chosen.node
+        if case.waiting.uid not in self._columns.placed:
+            self._columns.put_pod(case.demand, chosen.node)
+        self._queue.happened(Event.POD_PLACED, time.time())
+        self._group.start(f"bind {case.waiting.key}", self._bind(case.pod, case.waiting, record))
+
+    def waits(self, case: Case, message: str, nominated: str, plugins: frozenset[str], record: Record | None = None) -> None:
+        """The pod waits for a change, and for room on a node if one is named."""
+        if nominated:
+            self._columns.nominate(case.demand, nominated)
+        self._queue.failed(case.waiting, time.time(), plugins)
+        self._statuses.pending(case.pod, Pending(message, nominated), record)
+        self._wakeup.set()
+
+    def failed(self, case: Case, message: str) -> None:
+        """The attempt went wrong through no fault of the cluster: again after a backoff."""
+        self._columns.withdraw(case.waiting.uid)
+        self._queue.retry(case.waiting, time.time())
+        self._statuses.pending(case.pod, Pending(message, "", "SchedulerError"))
+        self._wakeup.set()
+
+    def again(self, case: Case) -> None:
+        """Others were faster: again at once."""
+        self._queue.again(case.waiting)
+        self._wakeup.set()
+
+    def _record(self, case: Case, outcome: Chosen | Unschedulable, plan: Preempted | None) -> Record:
         """What is kept of a decision just made: see `core.decision`."""
         seen = {plural: int(informer.version or 0) for plural, informer in zip(self._plurals, self._informers, strict=True)}
-        return self._journal.record(outcome, plan, uid=waiting.uid, profile=profile.name, seed=seed, at=time.time(), seen=seen)
+        uid, profile, asked = case.waiting.uid, case.profile.name, case.asked
+        return self._journal.record(outcome, plan, uid=uid, profile=profile, seed=case.seed, at=time.time(), seen=seen, asked=asked)
 
     def _demand(self, pod: core_v1.Pod, profile: Profile) -> Demand:
         """The pod's demand, with the default spread when it belongs to something and names none."""
         return self._reader.read(pod, owners.spreads(pod, self._owners.selector(pod), profile))
 
-    def _refuse(
-        self, pod: core_v1.Pod, waiting: Waiting, view: View, demand: Demand, refused: Unschedulable, nominated: str | None, seed: int
-    ) -> None:
+    def refused(self, case: Case, refused: Unschedulable, plan: Preempted | Helpless | None, nominated: str | None) -> None:
         """The pod fits nowhere: others may have to go for it, and it waits."""
-        message, plan = refused.message, None
-        if refused.nodes and view.profile.preempts:
-            found = self._preemptor.preempt(demand, refused, view.profile, self._allowed, nominated, seed)
-            if isinstance(found, Preempted):
-                nominated, plan = found.node, found
-            else:
-                message = f"{message} preemption: {found.message}"
-                nominated = nominated if found.waits else None
-        if nominated is None and refused.nodes and (near := self._nearest(view, refused)):
+        message = refused.message
+        if isinstance(plan, Preempted):
+            nominated = plan.node
+        elif plan is not None:
+            message = f"{message} preemption: {plan.message}"
+            nominated = nominated if plan.waits else None
+        if nominated is None and refused.nodes and (near := self._nearest(View(self._columns, case.demand.ask, case.profile), refused)):
             message = f"{message} Nearest miss: {near}."
-        record = self._record(waiting, view.profile, seed, refused, plan)
-        if plan is not None:
-            self._preempt(pod, demand, plan)
-        if nominated is not None:
-            self._columns.nominate(demand, nominated)
-        self._queue.failed(waiting, time.time(), refused.plugins)
-        self._statuses.pending(pod, Pending(message, nominated or ""), record)
+        record = self._record(case, refused, plan if isinstance(plan, Preempted) else None)
+        if isinstance(plan, Preempted):
+            self.evict(case, plan)
+        self.waits(case, message, nominated or "", refused.plugins, record)
 
     def _nearest(self, view: View, refused: Unschedulable) -> str:
         """The nearest miss; found once for the pods that share an answer."""
@@ -322,7 +408,9 @@ class Scheduler:
             self._near = (refused, explain.nearest(view, refused))
         return self._near[1]
 
-    def _preempt(self, pod: core_v1.Pod, demand: Demand, plan: Preempted) -> None:
+    def evict(self, case: Case, plan: Preempted) -> None:
+        """Sends a plan's victims away; who waits there and matters less waits there no more."""
+        pod, demand = case.pod, case.demand
         slot = self._columns.slots[plan.node]
         for other in list(self._columns.nominated.get(slot, {}).values()):
             holder = self._pods.by_key(other.key)
@@ -356,10 +444,13 @@ class Scheduler:
         metadata = meta_v1.ObjectMeta(name=m.name, namespace=m.namespace, uid=m.uid)
         binding = core_v1.Binding(apiVersion="v1", kind="Binding", metadata=metadata, target=target)
         try:
-            async with self._slots:
-                await self._client.create_action(core_v1.Pod, m.name or "", "binding", binding, m.namespace or "")
-        except (errors.ApiError, Unreachable) as error:
+            if not await self._lane.bind(pod, record.node):
+                async with self._slots:
+                    await self._client.create_action(core_v1.Pod, m.name or "", "binding", binding, m.namespace or "")
+        except (errors.ApiError, Unreachable, ExtenderFailed) as error:
             self._unbind(waiting, error)
+            if isinstance(error, ExtenderFailed):
+                self._statuses.pending(pod, Pending(str(error), "", "SchedulerError"))
             return
         message = f"Successfully assigned {m.namespace}/{m.name} to {record.node}"
         self._recorder.event(pod, "Normal", "Scheduled", message, annotations=kept(record))

@@ -47,9 +47,13 @@ class Statuses:
         self._written: OrderedDict[str, Pending] = OrderedDict()
         self._wakeup = asyncio.Event()
 
-    def pending(self, pod: core_v1.Pod, what: Pending, record: Record) -> None:
+    def pending(self, pod: core_v1.Pod, what: Pending, record: Record | None = None) -> None:
         """Tells why a pod is pending: an event now, the condition soon."""
-        self._recorder.event(pod, "Warning", "FailedScheduling", what.message, annotations=kept(record))
+        self._recorder.event(pod, "Warning", "FailedScheduling", what.message, annotations=kept(record) if record is not None else None)
+        self.gated(pod, what)
+
+    def gated(self, pod: core_v1.Pod, what: Pending) -> None:
+        """Tells why a pod is not even tried: the condition, soon."""
         uid = _meta(pod).uid or ""
         if self._written.get(uid) == what and uid not in self._wanted:
             return

@@ -15,7 +15,7 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.client import events, rest
 from navarch.lib import tasks
-from navarch.scheduler import loop, reading
+from navarch.scheduler import configuration, loop, reading
 from navarch.scheduler.core.profile import DEFAULT
 from navarch.testing import server
 
@@ -64,7 +64,7 @@ async def test_every_decision_is_the_same_when_it_is_made_again(tmp_path: pathli
     async with server.running() as api, tasks.Group() as group:
         client = api.client
         await prepare(client, 6)
-        scheduler = loop.Scheduler(client, loop.Options("", leader_elect=False))
+        scheduler = loop.Scheduler(client, configuration.default())
         await scheduler.start(group)
         for i in range(8):
             await client.create(pod(f"alone-{i}", "100m", "alone", affinity=apart("alone")))

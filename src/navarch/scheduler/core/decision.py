@@ -45,6 +45,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """The oldest decision that the API had not confirmed yet: it and those after it counted. 0: none did."""
     undone: tuple[int, ...] = ()
     """Those of them that had been taken back."""
+    asked: tuple[str, ...] = ()
+    """Extenders that had a say in it. What they said is not kept."""
 
 
 def encode(record: Record) -> str:
@@ -79,6 +81,7 @@ class Journal:
         seed: int,
         at: float,
         seen: Mapping[str, int],
+        asked: tuple[str, ...] = (),
     ) -> Record:
         """The record of a decision just made. A node, chosen or nominated, is open until `confirmed` or `undone`."""
         self._number += 1
@@ -99,6 +102,7 @@ class Journal:
             victims=tuple(v.uid for v in plan.victims) if plan is not None else (),
             unconfirmed=oldest,
             undone=tuple(self._undone),
+            asked=asked,
         )
         self._open.pop(uid, None)
         if made.node or made.nominated:

@@ -21,7 +21,7 @@ import numpy as np
 
 from navarch.api.policy import v1 as policy_v1
 from navarch.machinery import selectors
-from navarch.scheduler.core import filters, topology
+from navarch.scheduler.core import filters, plugins, topology
 from navarch.scheduler.core.columns import Columns
 from navarch.scheduler.core.counters import FORBIDDEN
 from navarch.scheduler.core.filters import View
@@ -100,6 +100,25 @@ class Preemptor:
     ) -> Preempted | Helpless:
         """The node and victims that hurt least. `refused`: what the filters said just now; `nominated`: the node where room was
         made for the pod before (lifted from the columns while it is decided about)."""
+        found = self._look(demand, refused, profile, budgets, nominated, seed)
+        if isinstance(found, Helpless):
+            return found
+        lots = self._columns.lots
+        rank, _, slot = min((plan.rank, int(lots[slot]), slot) for slot, plan in found.items())
+        return Preempted(self._columns.names[slot], found[slot].victims, rank[0])
+
+    def options(
+        self, demand: Demand, refused: Unschedulable, profile: Profile, budgets: Sequence[Budget], nominated: str | None, seed: int
+    ) -> tuple[Preempted, ...] | Helpless:
+        """All nodes where eviction makes room, at least one; arguments as for `preempt`. For who has a say in it (`best`)."""
+        found = self._look(demand, refused, profile, budgets, nominated, seed)
+        if isinstance(found, Helpless):
+            return found
+        return tuple(Preempted(self._columns.names[slot], plan.victims, plan.rank[0]) for slot, plan in sorted(found.items()))
+
+    def _look(
+        self, demand: Demand, refused: Unschedulable, profile: Profile, budgets: Sequence[Budget], nominated: str | None, seed: int
+    ) -> dict[int, _Plan] | Helpless:
         if problem := self.ineligible(demand, nominated, refused):
             return Helpless(problem, True)
         view = View(self._columns, demand.ask, profile)
@@ -107,13 +126,8 @@ class Preemptor:
             found = self._everywhere(view, refused, budgets)
         else:
             found = self._some(view, refused, budgets, seed)
-        plans = [(plan.rank, int(self._columns.lots[slot]), slot) for slot, plan in found.items() if isinstance(plan, _Plan)]
-        if not plans:
-            return Helpless(_helpless(refused.nodes, [texts for texts in found.values() if not isinstance(texts, _Plan)]))
-        rank, _, slot = min(plans)
-        plan = found[slot]
-        assert isinstance(plan, _Plan)
-        return Preempted(self._columns.names[slot], plan.victims, rank[0])
+        plans = {slot: plan for slot, plan in found.items() if isinstance(plan, _Plan)}
+        return plans or Helpless(_helpless(refused.nodes, [texts for texts in found.values() if not isinstance(texts, _Plan)]))
 
     def ineligible(self, demand: Demand, nominated: str | None, refused: Unschedulable) -> str:
         """Why this pod may not preempt now; empty when it may."""
@@ -168,7 +182,7 @@ class Preemptor:
 def _alone(view: View) -> bool:
     """Whether a node's resources are all that eviction could change."""
     ask = view.ask
-    if ask.ports or ask.affinity or ask.anti_affinity or any(t.hard for t in ask.spreads):
+    if view.profile.filters or ask.ports or ask.affinity or ask.anti_affinity or any(t.hard for t in ask.spreads):
         return False
     return not any(what == FORBIDDEN and tally.total for what, _, tally in view.columns.counters.carriers(ask))
 
@@ -229,12 +243,22 @@ def _select(lower: list[Demand], budgets: Sequence[Budget], keep: Callable[[Dema
             victims.append(pod)
             violations += pod.uid in broken
     victims.sort(key=_important)
+    return _Plan(_rank(victims, violations), tuple(victims))
+
+
+def _rank(victims: Sequence[Demand], violations: int) -> tuple[int, int, int, int, float]:
+    """How much it hurts that these go, the most important first; less is better."""
     if not victims:
-        return _Plan((0, 0, 0, 0, 0.0), ())
+        return 0, 0, 0, 0, 0.0
     highest = victims[0].ask.priority
     total = sum(v.ask.priority + 2**31 for v in victims)
     earliest = min(v.started for v in victims if v.ask.priority == highest)
-    return _Plan((violations, highest, total, len(victims), -earliest), tuple(victims))
+    return violations, highest, total, len(victims), -earliest
+
+
+def best(options: Sequence[Preempted]) -> Preempted:
+    """The one that hurts least; the first of equals."""
+    return min(options, key=lambda o: _rank(sorted(o.victims, key=_important), o.violations))
 
 
 def _by_arithmetic(view: View, slot: int, budgets: Sequence[Budget]) -> _Plan | _Texts:
@@ -312,4 +336,8 @@ def _refusing(view: View, slot: int) -> _Texts:
             texts = tuple(r.text for r in over(view, left) if r.nodes[slot])
             if texts:
                 return texts
+    for plugin in view.profile.filters:
+        texts = tuple(r.text for r in plugins.refusals(plugin, view, at) if r.nodes[0])
+        if texts:
+            return texts
     return ()

@@ -33,7 +33,9 @@ class Replayed:
     """How many of the decisions that counted are not known any more."""
 
     def agrees(self, record: Record) -> bool:
-        """Whether it is the decision that was recorded."""
+        """Whether it is the decision that was recorded, as far as can be told: what extenders said is not known any more."""
+        if record.asked:
+            return not record.node or isinstance(self.outcome, Chosen)
         chosen = self.outcome if isinstance(self.outcome, Chosen) else None
         nominated = self.plan.node if isinstance(self.plan, Preempted) else ""
         return (chosen.node if chosen is not None else "", nominated) == (record.node, record.nominated)
