@@ -1,0 +1,135 @@
+"""Groups placed together, and decisions in which somebody outside has a say, on random clusters."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import sys
+from typing import Any
+
+import msgspec
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from navarch.api.core import v1
+from navarch.scheduler.core import gang, offers, schedule
+from navarch.scheduler.core.preempt import Preemptor
+from navarch.scheduler.core.profile import DEFAULT
+from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
+from navarch.scheduler.core.terms import Demand, Reader
+
+_spec = importlib.util.spec_from_file_location("scheduler_clusters", pathlib.Path(__file__).with_name("clusters.py"))
+assert _spec is not None and _spec.loader is not None
+clusters: Any = importlib.util.module_from_spec(_spec)
+sys.modules.setdefault(_spec.name, clusters)
+_spec.loader.exec_module(clusters)
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def core_of(nodes: list[v1.Node], pods: list[v1.Pod]) -> Core:
+    core, reader = Core(), Reader()
+    core.columns.namespaces.update(clusters.NAMESPACES)
+    for node in nodes:
+        core.columns.put_node(node)
+    for pod in pods:
+        demand = reader.read(pod)
+        core.columns.put_pod(demand, demand.node_name)
+    return core
+
+
+def state(core: Core) -> dict[str, tuple[str, ...]]:
+    columns = core.columns
+    return {name: tuple(sorted(columns.by_slot[slot])) for name, slot in columns.slots.items() if columns.by_slot[slot]}
+
+
+def members(template: v1.Pod, number: int, priority: int) -> list[Demand]:
+    assert template.metadata is not None and template.spec is not None
+    spec = msgspec.structs.replace(template.spec, priority=priority)
+    made = [msgspec.structs.replace(template.metadata, name=f"m{i}", uid=f"m{i}") for i in range(number)]
+    reader = Reader()
+    return [reader.read(v1.Pod(metadata=m, spec=spec)) for m in made]
+
+
+@MANY
+@given(clusters.clusters(nodes=4, pods=8), clusters.pod("m"), st.integers(1, 5), st.integers(1, 6), st.sampled_from((0, 15, 30)))
+def test_all_that_is_needed_or_nothing(
+    cluster: tuple[list[v1.Node], list[v1.Pod]], template: v1.Pod, number: int, needed: int, priority: int
+) -> None:
+    nodes, pods = cluster
+    for node in nodes:
+        assert node.status is not None and node.status.allocatable is not None
+        node.status.allocatable["pods"] = "4"
+    core, group = core_of(nodes, pods), members(template, number, priority)
+    before, amounts = state(core), core.columns.requested.copy()
+    outcome = gang.place(core, [(d, i) for i, d in enumerate(group)], needed, DEFAULT, Preemptor(core.columns), ())
+    match outcome:
+        case gang.Together(placed, refused):
+            assert len(placed) >= needed and len(placed) + len(refused) == number
+            for demand, chosen in placed:
+                assert core.columns.placed[demand.uid].slot == core.columns.slots[chosen.node]
+                core.columns.remove_pod(demand.uid)
+        case gang.Room(plans, where):
+            assert len(where) == needed <= number and plans
+            _would_fit(core, group, plans, where)
+        case gang.Short(fits, refused):
+            assert len(fits) < needed and len(fits) + len(refused) == number
+    assert state(core) == before
+    rows = amounts.shape[0]
+    assert (core.columns.requested[:rows] == amounts).all() and not core.columns.requested[rows:].any()
+
+
+def _would_fit(core: Core, group: list[Demand], plans: Any, where: dict[str, str]) -> None:
+    """Without the victims each member passes every filter on its node, those before it there."""
+    gone = [(victim, plan.node) for _, plan in plans for victim in plan.victims]
+    assert all(victim.ask.priority < group[0].ask.priority for victim, _ in gone)
+    for victim, _ in gone:
+        core.columns.remove_pod(victim.uid)
+    for demand in group:
+        node = where.get(demand.uid)
+        if node is not None:
+            mask = schedule.feasible(core.boards.get(demand.ask, DEFAULT), demand.ask)
+            assert mask[core.columns.slots[node]]
+            core.columns.put_pod(demand, node)
+    for uid in where:
+        core.columns.remove_pod(uid)
+    for victim, node in gone:
+        core.columns.put_pod(victim, node)
+
+
+@MANY
+@given(clusters.clusters(nodes=5, pods=6), clusters.pod("x9"), st.data())
+def test_who_has_a_say_outside_chooses_among_what_can_take_the_pod(
+    cluster: tuple[list[v1.Node], list[v1.Pod]], pod: v1.Pod, data: st.DataObject
+) -> None:
+    core, demand = core_of(*cluster), Reader().read(pod)
+    offered = offers.nodes(core, demand, DEFAULT)
+    alone = core.schedule(demand, 0)
+    if isinstance(offered, Unschedulable):
+        assert isinstance(alone, Unschedulable) and offered.message == alone.message
+        return
+    assert isinstance(alone, Chosen) and alone.node in offered
+    # nobody says anything: the same decision, as far as the points go
+    same = offers.choose(core, demand, 0, DEFAULT, dict.fromkeys(offered, 0))
+    assert same is not None and same.node == alone.node
+    kept = data.draw(st.lists(st.sampled_from(offered), unique=True))
+    points = {name: data.draw(st.integers(0, 2)) * 100_000 for name in kept}
+    chosen = offers.choose(core, demand, 0, DEFAULT, points)
+    if kept:
+        assert chosen is not None and points[chosen.node] == max(points.values())
+    else:
+        assert chosen is None
+    said = {name: offers.No("not here", data.draw(st.booleans())) for name in offered if data.draw(st.booleans())}
+    refused = offers.refused(core, demand, DEFAULT, said, offered)
+    verdicts = refused.verdicts
+    assert set(verdicts) == {n for n, s in core.columns.slots.items() if core.columns.alive[s]}
+    for name in offered:
+        wanted = said.get(name, offers.No(offers.LEFT_OUT, True))
+        assert (verdicts[name].plugin, verdicts[name].texts, verdicts[name].final) == ("Extender", (wanted.text,), wanted.final)
+    assert offers.EXTENDER in refused.plugins
+
+
+def test_what_others_took_meanwhile_is_not_chosen() -> None:
+    core = core_of([], [])
+    assert offers.choose(core, Reader().read(v1.Pod()), 0, DEFAULT, {"gone": 0}) is None
+    assert not np.any(core.columns.alive)
