@@ -17,6 +17,7 @@ NAMES = frozenset(
         "LeadLost",
         "Unreachable",
         "KubeconfigError",
+        "Unacceptable",
     }
 )
 """By name, so that nothing has to be imported to tell."""

@@ -228,6 +228,8 @@ def _notes(given: types.KubeSchedulerConfiguration) -> list[str]:
     connection = given.clientConnection or types.ClientConnection()
     if connection.qps or connection.burst:
         found.append("clientConnection: requests are bounded by how many are under way, not by qps and burst")
+    if given.delayCacheUntilActive is False:
+        found.append("delayCacheUntilActive: caches are always filled once the lease is held")
     return found
 
 

@@ -13,6 +13,7 @@ feature gates GenericWorkload and GangScheduling are set.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -28,7 +29,8 @@ from navarch.lib import tasks
 from navarch.machinery import codec, errors, timestamps
 
 _log = logging.getLogger(__name__)
-_AGAIN_SECONDS = 60.0
+_AGAIN_SECONDS, _SOON = 60.0, (0.1, 0.5, 1.0, 2.0)
+"""When to ask again: for a resource that is not served, and when there was no answer at the start."""
 TOO_FEW = "waiting for minCount pods from a gang to appear in scheduling queue"
 SCHEDULED = "PodGroupScheduled"
 
@@ -54,18 +56,26 @@ class Groups:
 
     async def start(self, group: tasks.Group) -> None:
         """Finds out whether groups are served; reads them if they are."""
-        await self._look(group)
+        for wait in _SOON:
+            try:
+                await self._look(group)
+                break
+            except (errors.ApiError, Unreachable) as error:
+                _log.info("pod groups: %s", error)
+                await asyncio.sleep(wait)
         group.start("pod groups", self._keep_looking(group))
 
     async def _keep_looking(self, group: tasks.Group) -> None:
         while not self._served:
             await asyncio.sleep(_AGAIN_SECONDS)
-            await self._look(group)
+            with contextlib.suppress(errors.ApiError, Unreachable):
+                await self._look(group)
 
     async def _look(self, group: tasks.Group) -> None:
+        """One look; raises when there was no answer."""
         try:
             await self._client.list(v1alpha2.PodGroup, limit=1)
-        except (errors.ApiError, Unreachable) as error:
+        except (errors.NotFound, errors.Forbidden) as error:
             _log.debug("pod groups: %s", error)
             return
         self._served = True

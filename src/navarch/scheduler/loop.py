@@ -453,7 +453,7 @@ class Scheduler:
                 self._statuses.pending(pod, Pending(str(error), "", "SchedulerError"))
             return
         message = f"Successfully assigned {m.namespace}/{m.name} to {record.node}"
-        self._recorder.event(pod, "Normal", "Scheduled", message, annotations=kept(record))
+        self._recorder.event(pod, "Normal", "Scheduled", message, component=_scheduler(pod), annotations=kept(record))
 
     def _unbind(self, waiting: Waiting, error: Exception) -> None:
         """Takes an assumption back; the pod is tried again unless it is gone."""

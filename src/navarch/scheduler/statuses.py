@@ -49,7 +49,9 @@ class Statuses:
 
     def pending(self, pod: core_v1.Pod, what: Pending, record: Record | None = None) -> None:
         """Tells why a pod is pending: an event now, the condition soon."""
-        self._recorder.event(pod, "Warning", "FailedScheduling", what.message, annotations=kept(record) if record is not None else None)
+        annotations = kept(record) if record is not None else None
+        component = (pod.spec.schedulerName if pod.spec is not None else None) or ""
+        self._recorder.event(pod, "Warning", "FailedScheduling", what.message, component=component, annotations=annotations)
         self.gated(pod, what)
 
     def gated(self, pod: core_v1.Pod, what: Pending) -> None:
