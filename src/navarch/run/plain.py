@@ -17,6 +17,7 @@ NAMES = frozenset(
         "LeadLost",
         "Unreachable",
         "KubeconfigError",
+        "PluginFailed",
         "Unacceptable",
     }
 )

@@ -350,6 +350,7 @@ def _with_arguments(profile: Profile, args: Mapping[str, types.Args], ignored: f
         hard_pod_affinity_weight=_value(affinity.hardPodAffinityWeight, 1),
         ignore_preferred_terms_of_existing_pods=bool(affinity.ignorePreferredTermsOfExistingPods),
         default_constraints=_constraints(_args(args, "PodTopologySpread", types.PodTopologySpreadArgs)),
+        bind_timeout=float(_value(_args(args, "VolumeBinding", types.VolumeBindingArgs).bindTimeoutSeconds, 600)),
         preemption=Preemption(_value(preemption.minCandidateNodesPercentage, 10), _value(preemption.minCandidateNodesAbsolute, 100)),
     )
 

@@ -97,7 +97,7 @@ class Lane:
     async def _try(self, case: Case) -> None:
         try:
             await self._attempt(case)
-        except (ExtenderFailed, plugins.Failed) as error:
+        except (ExtenderFailed, plugins.PluginFailed) as error:
             if self._desk.case(case.waiting) is not None:
                 self._desk.failed(case, str(error))
 

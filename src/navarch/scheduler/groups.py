@@ -20,11 +20,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from navarch.api import resources
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scheduling import v1alpha2
 from navarch.client.informer import Informer
-from navarch.client.rest import Client, Unreachable
+from navarch.client.rest import Client, Request, Unreachable
 from navarch.lib import tasks
 from navarch.machinery import codec, errors, timestamps
 
@@ -74,7 +75,8 @@ class Groups:
     async def _look(self, group: tasks.Group) -> None:
         """One look; raises when there was no answer."""
         try:
-            await self._client.list(v1alpha2.PodGroup, limit=1)
+            path = resources.of(v1alpha2.PodGroup).path()
+            await self._client.send(Request("GET", path, (("limit", "1"),)))
         except (errors.NotFound, errors.Forbidden) as error:
             _log.debug("pod groups: %s", error)
             return

@@ -345,7 +345,7 @@ class Scheduler:
             if outcome.nodes and case.profile.preempts:
                 plan = self._preemptor.preempt(case.demand, outcome, case.profile, self._allowed, nominated, case.seed)
             self.refused(case, outcome, plan, nominated)
-        except plugins.Failed as error:
+        except plugins.PluginFailed as error:
             self.failed(case, str(error))
 
     def placed(self, case: Case, chosen: Chosen) -> None:

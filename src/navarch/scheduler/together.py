@@ -68,7 +68,7 @@ class Gangs:
         try:
             preemptor = None if leaving else self._preemptor
             outcome = gang.place(self._core, members, needed, case.profile, preemptor, self._budgets())
-        except plugins.Failed as error:
+        except plugins.PluginFailed as error:
             self._fail(cases.values(), f"failed to schedule other pod from a pod group: {error}")
             return
         if leaving and isinstance(outcome, gang.Short):

@@ -2,7 +2,7 @@
 
 A plugin is asked about all nodes for every pod anew, so it may depend on whatever it likes: on the pod's labels, on a file, on the
 hour. What it answers is checked here, since it is somebody else's code: a plugin that raises or answers nonsense fails this one
-attempt (`Failed`, in upstream's words), never the scheduler.
+attempt (`PluginFailed`, in upstream's words), never the scheduler.
 
 Upstream counterpart: out-of-tree plugins of the scheduling framework (framework/runtime: RunFilterPlugins, RunScorePlugins).
 """
@@ -21,7 +21,7 @@ from navarch.scheduler.core.profile import Profile
 from navarch.scheduler.core.scores import MOST, scaled
 
 
-class Failed(Exception):
+class PluginFailed(Exception):
     """A plugin raised, or answered what cannot be used."""
 
 
@@ -37,7 +37,7 @@ def refusals(plugin: Plugin, view: View, at: At) -> list[Refusal]:
             if not isinstance(text, str) or not isinstance(final, bool | np.bool_):
                 raise TypeError("a refusal is (text, nodes, final)")
     except Exception as error:
-        raise Failed(f'running "{plugin.name}" filter plugin: {_words(error)}') from error
+        raise PluginFailed(f'running "{plugin.name}" filter plugin: {_words(error)}') from error
     return said
 
 
@@ -60,13 +60,13 @@ def score(plugin: Plugin, view: View, feasible: Mask) -> Ints | None:
         if found.shape != feasible.shape or not np.issubdtype(found.dtype, np.integer):
             raise TypeError(f"scores are no {len(feasible)} integers")
     except Exception as error:
-        raise Failed(f'running Score plugins: plugin "{plugin.name}" failed with: {_words(error)}') from error
+        raise PluginFailed(f'running Score plugins: plugin "{plugin.name}" failed with: {_words(error)}') from error
     found = _normalized(found.astype(np.int64), feasible, plugin.normalize)
     wrong = feasible & ((found < 0) | (found > MOST))
     if wrong.any():
         value = int(found[wrong][0])
         text = f'plugin "{plugin.name}" returns an invalid score {value}, it should in the range of [0, {MOST}] after normalizing'
-        raise Failed(f"running Score plugins: {text}")
+        raise PluginFailed(f"running Score plugins: {text}")
     return found
 
 

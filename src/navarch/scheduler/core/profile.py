@@ -67,6 +67,8 @@ class Profile:
     ignore_preferred_terms_of_existing_pods: bool = False
     default_constraints: tuple[core_v1.TopologySpreadConstraint, ...] | None = None
     """None: the system's own, over hosts (skew 3) and zones (skew 5), both soft."""
+    bind_timeout: float = 600.0
+    """Seconds that a pod's volumes may take to be bound."""
     preempts: bool = True
     preemption: Preemption = Preemption()
     filters: tuple[Plugin, ...] = ()
