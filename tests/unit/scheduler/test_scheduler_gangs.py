@@ -24,7 +24,7 @@ assert _spec is not None and _spec.loader is not None
 clusters: Any = importlib.util.module_from_spec(_spec)
 sys.modules.setdefault(_spec.name, clusters)
 _spec.loader.exec_module(clusters)
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def core_of(nodes: list[v1.Node], pods: list[v1.Pod]) -> Core:
@@ -52,14 +52,14 @@ def members(template: v1.Pod, number: int, priority: int) -> list[Demand]:
 
 
 @MANY
-@given(clusters.clusters(nodes=4, pods=8), clusters.pod("m"), st.integers(1, 5), st.integers(1, 6), st.sampled_from((0, 15, 30)))
+@given(clusters.clusters(nodes=4, pods=10), clusters.pod("m"), st.integers(1, 5), st.integers(1, 4), st.sampled_from((0, 15, 30, 30)), st.booleans())
 def test_all_that_is_needed_or_nothing(
-    cluster: tuple[list[v1.Node], list[v1.Pod]], template: v1.Pod, number: int, needed: int, priority: int
+    cluster: tuple[list[v1.Node], list[v1.Pod]], template: v1.Pod, number: int, needed: int, priority: int, tight: bool
 ) -> None:
     nodes, pods = cluster
     for node in nodes:
         assert node.status is not None and node.status.allocatable is not None
-        node.status.allocatable["pods"] = "4"
+        node.status.allocatable |= {"cpu": "300m", "pods": "3"} if tight else {"pods": "4"}
     core, group = core_of(nodes, pods), members(template, number, priority)
     before, amounts = state(core), core.columns.requested.copy()
     outcome = gang.place(core, [(d, i) for i, d in enumerate(group)], needed, DEFAULT, Preemptor(core.columns), ())
