@@ -97,7 +97,7 @@ def test_help_is_quick() -> None:
 
 
 def test_plain_words_may_stand_among_flags() -> None:
-    @dataclasses.dataclass(frozen=True)
+    @dataclass(frozen=True)
     class Mixed:
         data_dir: str = "d"
         wipe: bool = False
