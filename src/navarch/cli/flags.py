@@ -41,10 +41,8 @@ def parse_mixed(kind: type[T], words: Sequence[str]) -> tuple[T, list[str]]:
         if not word.startswith("-"):
             plain.append(word)
             continue
-        options.append(word)
         name = _double(word)
-        if "=" not in word and name in wanted:
-            options.append(_next(rest, wanted[name], name))
+        options.append(f"{word}={_next(rest, wanted[name], name)}" if name in wanted else word)
     return parse(kind, options)[0], plain
 
 
