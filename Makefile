@@ -53,7 +53,7 @@ sizes: $(DONE)
 	@$(BIN)/python tests/sizes.py src/navarch
 
 test-packages:
-	@command -v dig >/dev/null || sh .ci/test-packages bind9-dnsutils || true
+	@{ command -v dig && command -v faketime; } >/dev/null || sh .ci/test-packages bind9-dnsutils faketime || true
 
 test: prepare test-packages format lint types ## everything: format, lint, types and every test, real containers included
 	@$(BIN)/python -m pytest -rs tests/architecture tests/unit tests/contract tests/component tests/real
