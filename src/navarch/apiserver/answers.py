@@ -21,6 +21,7 @@ from navarch.machinery import codec, errors
 
 JSON = "application/json"
 YAML = "application/yaml"
+_PIECE = 1 << 18
 _AVAILABLE = (
     "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, "
     "application/vnd.kubernetes.protobuf;stream=watch"
@@ -76,12 +77,31 @@ def accepted(context: Context, *shapes: str) -> Accepted:
     return found
 
 
+class _Pieces(web.Response):
+    """A large body, written as fast as the client takes it.
+
+    Written at once, it would be encrypted at once, into a buffer that stays as large for as long as the connection: 16 clients
+    that list 15 MB each held 370 MB.
+    """
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        body = self.body
+        if not isinstance(body, bytes) or self._eof_sent or self._must_be_empty_body:
+            await super().write_eof(data)
+            return
+        view = memoryview(body)
+        for at in range(0, len(view), _PIECE):
+            await self.write(view[at : at + _PIECE])
+        await web.StreamResponse.write_eof(self)
+
+
 def raw(body: bytes, status: int = 200, media: str = JSON, headers: dict[str, str] | None = None) -> web.Response:
     """Finished bytes."""
     made = {"Content-Type": media, "Cache-Control": "no-cache, private"}
     if headers:
         made |= headers
-    return web.Response(body=body, status=status, headers=made)
+    kind = _Pieces if len(body) > _PIECE else web.Response
+    return kind(body=body, status=status, headers=made)
 
 
 def of_json(context: Context, body: bytes, status: int = 200) -> web.Response:
