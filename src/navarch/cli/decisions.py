@@ -145,14 +145,14 @@ async def _decisions(flags: argparse.Namespace) -> int:
     now = time.time()
     async with client_of(flags) as client:
         found = [k for k in await reading.decisions(client, flags.namespace) if now - k.record.at <= flag_words.duration(flags.since)]
-        rows = [("AGO", "POD", "NODE", "POINTS", *(["AGAIN"] if flags.replay else []))]
+        rows = [("AGO", "POD", "NODE", *(["AGAIN"] if flags.replay else []))]
         differ = 0
         for kept in found[: flags.limit]:
             record = kept.record
             where = record.node or (f"<pending, waits for {record.nominated}>" if record.nominated else "<pending>")
             again = await _again(client, kept, flags) if flags.replay else ""
             differ += again == "differs"
-            rows.append((_ago(now - record.at), f"{kept.namespace}/{kept.name}", where, str(record.score), *([again] if again else [])))
+            rows.append((_ago(now - record.at), f"{kept.namespace}/{kept.name}", where, *([again] if again else [])))
     table(rows)
     if len(found) > flags.limit:
         say(f"and {len(found) - flags.limit} older ones (--limit)")

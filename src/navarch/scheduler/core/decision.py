@@ -34,9 +34,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     profile: str = "default-scheduler"
     node: str = ""
     """Where the pod goes; empty when nowhere."""
-    score: int = 0
     equals: int = 1
-    """Among how many nodes of that score it was drawn."""
+    """Among how many equally good nodes it was drawn."""
     nominated: str = ""
     """Where room is being made for it."""
     victims: tuple[str, ...] = ()
@@ -96,7 +95,6 @@ class Journal:
             seen=dict(seen),
             profile=profile,
             node=chosen.node if chosen is not None else "",
-            score=chosen.score if chosen is not None else 0,
             equals=chosen.equals if chosen is not None else 1,
             nominated=plan.node if plan is not None else "",
             victims=tuple(v.uid for v in plan.victims) if plan is not None else (),
