@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from navarch.api.scalars import Object
 from navarch.client import informer as informers
@@ -79,20 +79,19 @@ class Watch:
     keys: Keys
 
 
-class Reconciler:
-    """The base face of a controller: made with the context, before informers run.
+class Reconciler(Protocol):
+    """A controller, as the engine sees it: made with the context, before informers run."""
 
-    `reconcile` returns seconds after which to look at the key again, or None.
-    """
-
-    name = ""
-    workers = 5
+    name: str = ""
+    workers: int = 5
 
     def watches(self) -> Iterable[Watch]:
-        raise NotImplementedError
+        """What it watches, and the keys each change concerns."""
+        ...
 
     async def reconcile(self, key: str) -> float | None:
-        raise NotImplementedError
+        """Brings one key to what it should be; seconds after which to look at it again, or None."""
+        ...
 
     async def run(self) -> None:
         """A loop of its own beside the queue, where a controller needs one."""
