@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from navarch.api.core import v1 as core_v1
 from navarch.scheduler.core.counters import Counters
+from navarch.scheduler.core.storage import Storage
 from navarch.scheduler.core.terms import PODS, Demand, amount
 
 Ints = NDArray[np.int64]
@@ -80,6 +81,7 @@ class Columns:
         self.by_slot: list[dict[str, Placed]] = [{} for _ in range(capacity)]
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self.counters = Counters(self)
+        self.storage = Storage()
         self.nominated: dict[int, dict[str, Demand]] = {}
         """Slot → pods that wait for room there to be made, by uid."""
         self.node_generation = 0
@@ -155,6 +157,7 @@ class Columns:
     def _grow(self) -> None:
         old, new = self.capacity, self.capacity * 2
         self.capacity = new
+        self.node_generation += 1  # whoever keeps arrays over slots must make them anew
         self.names += [""] * old
         self.lots = _wider(self.lots, old)
         self.by_slot += [{} for _ in range(old)]
@@ -279,6 +282,8 @@ class Columns:
             if not users:
                 del self.ports[port]
         self.counters.count(demand, slot, sign)
+        if ask.volumes is not None:
+            self.storage.place(demand.uid, ask.namespace, ask.volumes, self.names[slot] if sign > 0 else "")
         self._note(slot)
 
     def pods(self) -> Iterator[Placed]:

@@ -119,7 +119,7 @@ def _refused_once(view: View) -> dict[str, Mask]:
     """Plugin → nodes that it alone refuses (topology is asked about all nodes)."""
     every = view.columns.alive
     said: dict[str, Mask] = {}
-    for name, check in schedule.asked(view.profile):
+    for name, check in schedule.asked(view.profile, view.ask):
         masks = [r.nodes for r in check(view, every)]
         if masks:
             said[name] = np.logical_or.reduce(masks) & every

@@ -157,13 +157,14 @@ def node_term(columns: Columns, term: core_v1.NodeSelectorTerm) -> Mask:
         return np.zeros(columns.capacity, np.bool_)
     passed = columns.alive.copy()
     for r in term.matchExpressions or ():
-        passed &= _requirement(columns, r.key or "", r.operator, r.values or [])
+        passed &= requirement(columns, r.key or "", r.operator, r.values or [])
     for r in term.matchFields or ():
-        passed &= _requirement(columns, FIELD + (r.key or ""), r.operator, r.values or [])
+        passed &= requirement(columns, FIELD + (r.key or ""), r.operator, r.values or [])
     return passed
 
 
-def _requirement(columns: Columns, key: str, operator: str | None, values: Sequence[str]) -> Mask:
+def requirement(columns: Columns, key: str, operator: str | None, values: Sequence[str]) -> Mask:
+    """Nodes whose label is as a requirement wants it."""
     match operator:
         case "In":
             return _has(columns, key, values)

@@ -21,12 +21,12 @@ import numpy as np
 
 from navarch.api.policy import v1 as policy_v1
 from navarch.machinery import selectors
-from navarch.scheduler.core import filters, plugins, topology
+from navarch.scheduler.core import filters, plugins
 from navarch.scheduler.core.columns import Columns
 from navarch.scheduler.core.counters import FORBIDDEN
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.profile import Profile
-from navarch.scheduler.core.schedule import Unschedulable, histogram
+from navarch.scheduler.core.schedule import Unschedulable, histogram, over_filters
 from navarch.scheduler.core.terms import PODS, Demand
 
 NO_VICTIMS = "No preemption victims found for incoming pod"
@@ -182,7 +182,7 @@ class Preemptor:
 def _alone(view: View) -> bool:
     """Whether a node's resources are all that eviction could change."""
     ask = view.ask
-    if view.profile.filters or ask.ports or ask.affinity or ask.anti_affinity or any(t.hard for t in ask.spreads):
+    if view.profile.filters or ask.volumes is not None or ask.ports or ask.affinity or ask.anti_affinity or any(t.hard for t in ask.spreads):
         return False
     return not any(what == FORBIDDEN and tally.total for what, _, tally in view.columns.counters.carriers(ask))
 
@@ -331,7 +331,7 @@ def _refusing(view: View, slot: int) -> _Texts:
                 return texts
     left = np.zeros(view.columns.capacity, np.bool_)
     left[slot] = True
-    for name, over in (("PodTopologySpread", topology.spread), ("InterPodAffinity", topology.affinity)):
+    for name, over in over_filters(view.ask):
         if name not in view.profile.disabled_filters:
             texts = tuple(r.text for r in over(view, left) if r.nodes[slot])
             if texts:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from navarch.scheduler.core import filters, plugins, scores, topology
+from navarch.scheduler.core import filters, plugins, scores, topology, volume_filters
 from navarch.scheduler.core.boards import Board, Boards
 from navarch.scheduler.core.columns import Columns, Ints, Mask
 from navarch.scheduler.core.filters import ALL, Refusal, View
@@ -106,7 +106,7 @@ class Core:
     def __init__(self, columns: Columns | None = None) -> None:
         self.columns = columns if columns is not None else Columns()
         self.boards = Boards(self.columns)
-        self._refused: OrderedDict[tuple[Ask, str], tuple[int, int, Unschedulable]] = OrderedDict()
+        self._refused: OrderedDict[tuple[Ask, str], tuple[int, int, int, Unschedulable]] = OrderedDict()
 
     def schedule(self, demand: Demand, seed: int, profile: Profile = DEFAULT) -> Chosen | Unschedulable:
         """The best node; among equals the seed picks one."""
@@ -121,10 +121,10 @@ class Core:
 
     def _refuse(self, ask: Ask, profile: Profile) -> Unschedulable:
         """Why; found once for pods that ask for the same while nothing changes."""
-        now = (self.columns.moment, self.columns.node_generation)
+        now = (self.columns.moment, self.columns.node_generation, self.columns.storage.generation)
         held = self._refused.get((ask, profile.name))
-        if held is not None and held[:2] == now:
-            return held[2]
+        if held is not None and held[:3] == now:
+            return held[3]
         found = explain(View(self.columns, ask, profile))
         if profile.filters:  # what they look at may change when nothing here does
             return found
@@ -143,11 +143,16 @@ def feasible(board: Board, ask: Ask) -> Mask:
     """The nodes that pass every filter."""
     mask = board.passes
     view = _own_view(board, ask)
-    for name, check in TOPOLOGY_FILTERS:
+    for name, check in over_filters(ask):
         if name not in view.profile.disabled_filters:
             for refusal in check(view, mask):
                 mask = mask & ~refusal.nodes
     return plugins.passing(view, mask) if view.profile.filters else mask
+
+
+def over_filters(ask: Ask) -> tuple[tuple[str, Over], ...]:
+    """The filters that look at all nodes together; those about volumes only for a pod that has some."""
+    return TOPOLOGY_FILTERS if ask.volumes is None else (*volume_filters.FILTERS, *TOPOLOGY_FILTERS)
 
 
 def points(board: Board, ask: Ask, mask: Mask) -> Ints:
@@ -201,17 +206,17 @@ def refusals(view: View) -> list[tuple[str, list[Refusal]]]:
     """What every filter says, in the profile's order (or upstream's), each about the nodes that passed those before it."""
     left = view.columns.alive.copy()
     found: list[tuple[str, list[Refusal]]] = []
-    for name, check in _ordered(view.profile):
+    for name, check in _ordered(view.profile, view.ask):
         said = [Refusal(text, nodes & left, final) for text, nodes, final in check(view, left)]
         found.append((name, said))
         left = _less(left, said)
     return found
 
 
-def asked(profile: Profile) -> list[tuple[str, Over]]:
+def asked(profile: Profile, ask: Ask) -> list[tuple[str, Over]]:
     """All filters of a profile, each as asked about the nodes that are left: the built-in ones first."""
     local: list[tuple[str, Over]] = [(name, functools.partial(_everywhere, check)) for name, check in (*filters.STATIC, *filters.DYNAMIC)]
-    found = [pair for pair in (*local, *TOPOLOGY_FILTERS) if pair[0] not in profile.disabled_filters]
+    found = [pair for pair in (*local, *over_filters(ask)) if pair[0] not in profile.disabled_filters]
     own: list[tuple[str, Over]] = [
         (plugin.name, functools.partial(_everywhere, functools.partial(plugins.refusals, plugin))) for plugin in profile.filters
     ]
@@ -222,8 +227,8 @@ def _everywhere(check: filters.Filter, view: View, left: Mask) -> list[Refusal]:
     return check(view, ALL)
 
 
-def _ordered(profile: Profile) -> list[tuple[str, Over]]:
-    found = asked(profile)
+def _ordered(profile: Profile, ask: Ask) -> list[tuple[str, Over]]:
+    found = asked(profile, ask)
     if profile.order:
         place = {name: i for i, name in enumerate(profile.order)}
         found.sort(key=lambda pair: place.get(pair[0], len(place)))
@@ -248,6 +253,8 @@ def explain(view: View) -> Unschedulable:
     named = filters.named_nodes(view.ask) if "NodeAffinity" not in view.profile.disabled_filters else None
     if named is not None and not named:
         return Unschedulable((Reason("NodeAffinity", CONFLICT, True, every),), names, columns.alive_count, CONFLICT)
+    if view.ask.volumes is not None and (refused := volume_filters.whole(view)) is not None:
+        return Unschedulable((Reason(refused[0], refused[1], True, every),), names, columns.alive_count, refused[1])
     said = [Reason(plugin, r.text, r.final, np.flatnonzero(r.nodes & columns.alive)) for plugin, found in refusals(view) for r in found]
     if named is not None:
         inside = np.zeros(columns.capacity, np.bool_)
@@ -257,5 +264,5 @@ def explain(view: View) -> Unschedulable:
     return Unschedulable(tuple(r for r in said if len(r.slots)), names, columns.alive_count)
 
 
-TOPOLOGY_FILTERS = (("PodTopologySpread", topology.spread), ("InterPodAffinity", topology.affinity))
+TOPOLOGY_FILTERS: tuple[tuple[str, Over], ...] = (("PodTopologySpread", topology.spread), ("InterPodAffinity", topology.affinity))
 TOPOLOGY_SCORES = (("PodTopologySpread", topology.spread_score), ("InterPodAffinity", topology.affinity_score))

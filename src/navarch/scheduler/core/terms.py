@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.machinery import codec, quantity, selectors, timestamps
+from navarch.scheduler.core import volume_terms
+from navarch.scheduler.core.volume_terms import Volumes
 
 CPU, MEMORY, EPHEMERAL, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 DEFAULTS = {CPU: 100, MEMORY: 200 * 1024 * 1024}
@@ -91,6 +93,8 @@ class Ask:
     """Normalised, one per container and image volume."""
     containers: int
     signature: bytes = b""
+    volumes: Volumes | None = None
+    """None for a pod whose volumes any node can make."""
     default_spread: bool = False
     """The spread constraints are the scheduler's own, not the pod's."""
 
@@ -282,6 +286,7 @@ def ask_of(pod: core_v1.Pod, spreads: Iterable[SpreadTerm] = ()) -> Ask:
         preferred_anti_affinity=anti_preferred,
         images=_images(spec),
         containers=len(spec.containers or ()) + len(spec.initContainers or ()),
+        volumes=volume_terms.read(m, spec) if spec.volumes else None,
         default_spread=not own,
     )
     ask.signature = _signature(ask)
@@ -368,10 +373,16 @@ def _read_from(m: meta_v1.ObjectMeta, spec: core_v1.PodSpec, status: core_v1.Pod
             spec.resources,
             [(c.name, c.image, c.resources, c.ports) for c in spec.containers or ()],
             [(c.name, c.image, c.resources, c.ports, c.restartPolicy) for c in spec.initContainers or ()],
-            [v.image for v in spec.volumes or () if v.image is not None],
+            _volumes_read(m, spec) if spec.volumes else [],
             resized,
         ]
     )
+
+
+def _volumes_read(m: meta_v1.ObjectMeta, spec: core_v1.PodSpec) -> list[object]:
+    found = volume_terms.sources(spec)
+    images: list[object] = [v.image for v in spec.volumes or () if v.image is not None]
+    return [images, found, volume_terms.identity(m, found)] if found else images
 
 
 def demand_of(pod: core_v1.Pod) -> Demand:
