@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.api.storage import v1 as storage_v1
 
 Labels = dict[str, str]
 HOSTNAME = "kubernetes.io/hostname"
@@ -20,30 +21,47 @@ _SUFFIX |= {"Ki": Fraction(2**10), "Mi": Fraction(2**20), "Gi": Fraction(2**30)}
 
 
 @dataclass
+class Storage:
+    """All objects that have to do with storage."""
+
+    claims: list[v1.PersistentVolumeClaim] = field(default_factory=list)
+    volumes: list[v1.PersistentVolume] = field(default_factory=list)
+    classes: list[storage_v1.StorageClass] = field(default_factory=list)
+    drivers: list[storage_v1.CSIDriver] = field(default_factory=list)
+    capacities: list[storage_v1.CSIStorageCapacity] = field(default_factory=list)
+    limits: list[storage_v1.CSINode] = field(default_factory=list)
+    attachments: list[storage_v1.VolumeAttachment] = field(default_factory=list)
+
+
+@dataclass
 class Cluster:
-    """Nodes, the pods on them, and the labels of namespaces."""
+    """Nodes, the pods on them, the labels of namespaces, and storage."""
 
     nodes: list[v1.Node]
     pods: list[v1.Pod] = field(default_factory=list)
     namespaces: dict[str, Labels] = field(default_factory=dict)
+    storage: Storage = field(default_factory=Storage)
 
     def on(self, node: v1.Node) -> list[v1.Pod]:
         return [p for p in self.pods if p.spec is not None and p.spec.nodeName == name_of(node)]
 
 
-def name_of(obj: v1.Node | v1.Pod) -> str:
+Named = v1.Node | v1.Pod | v1.PersistentVolume | v1.PersistentVolumeClaim
+
+
+def name_of(obj: Named) -> str:
     assert obj.metadata is not None
     return obj.metadata.name or ""
 
 
-def labels_of(obj: v1.Node | v1.Pod) -> Labels:
+def labels_of(obj: Named) -> Labels:
     assert obj.metadata is not None
     return obj.metadata.labels or {}
 
 
-def namespace_of(pod: v1.Pod) -> str:
-    assert pod.metadata is not None
-    return pod.metadata.namespace or ""
+def namespace_of(obj: v1.Pod | v1.PersistentVolumeClaim) -> str:
+    assert obj.metadata is not None
+    return obj.metadata.namespace or ""
 
 
 def spec_of(pod: v1.Pod) -> v1.PodSpec:
@@ -335,6 +353,323 @@ def _affine(cluster: Cluster, pod: v1.Pod, node: v1.Node, wanted: list[v1.PodAff
     return none_anywhere and all(speaks_of(cluster, t, pod, pod) for t in wanted)
 
 
+# ---- volumes: what a pod asks for ----------------------------------------------------------------------------------
+
+
+def claims_of(pod: v1.Pod, *, made: bool) -> list[str]:
+    """Claims a pod names; with `made`, also those made for its ephemeral volumes."""
+    found = []
+    for v in spec_of(pod).volumes or ():
+        if v.persistentVolumeClaim is not None:
+            found.append(v.persistentVolumeClaim.claimName or "")
+        elif v.ephemeral is not None and made:
+            found.append(f"{name_of(pod)}-{v.name}")
+    return found
+
+
+def find_claim(cluster: Cluster, pod: v1.Pod, name: str) -> v1.PersistentVolumeClaim | None:
+    return next((c for c in cluster.storage.claims if (namespace_of(c), name_of(c)) == (namespace_of(pod), name)), None)
+
+
+def find_volume(cluster: Cluster, claim: v1.PersistentVolumeClaim) -> v1.PersistentVolume | None:
+    assert claim.spec is not None
+    return next((v for v in cluster.storage.volumes if name_of(v) == claim.spec.volumeName), None)
+
+
+def find_class(cluster: Cluster, name: str) -> storage_v1.StorageClass | None:
+    return next((c for c in cluster.storage.classes if c.metadata is not None and c.metadata.name == name), None)
+
+
+def class_of(claim: v1.PersistentVolumeClaim) -> str:
+    assert claim.spec is not None
+    return claim.spec.storageClassName or ""
+
+
+def notes_of(claim: v1.PersistentVolumeClaim) -> Labels:
+    assert claim.metadata is not None
+    return claim.metadata.annotations or {}
+
+
+def complete(claim: v1.PersistentVolumeClaim) -> bool:
+    assert claim.spec is not None
+    return bool(claim.spec.volumeName) and "pv.kubernetes.io/bind-completed" in notes_of(claim)
+
+
+def delayed(cluster: Cluster, claim: v1.PersistentVolumeClaim) -> bool:
+    found = find_class(cluster, class_of(claim))
+    return found is not None and found.volumeBindingMode == "WaitForFirstConsumer"
+
+
+def whole_refusal(cluster: Cluster, pod: v1.Pod) -> tuple[str, str]:
+    """(plugin, reason) for which no node can have the pod."""
+    for name in claims_of(pod, made=False):
+        if find_claim(cluster, pod, name) is None:
+            return "VolumeRestrictions", f'persistentvolumeclaim "{name}" not found'
+    if reason := binding_whole(cluster, pod):
+        return "VolumeBinding", reason
+    for name in claims_of(pod, made=False):
+        claim = find_claim(cluster, pod, name)
+        assert claim is not None and claim.spec is not None
+        if claim.spec.volumeName:
+            if find_volume(cluster, claim) is None:
+                return "VolumeZone", f'persistentvolume "{claim.spec.volumeName}" not found'
+        elif not class_of(claim):
+            return "VolumeZone", "PersistentVolumeClaim had no pv name and storageClass name"
+        elif find_class(cluster, class_of(claim)) is None:
+            return "VolumeZone", f'storageclass.storage.k8s.io "{class_of(claim)}" not found'
+        elif not delayed(cluster, claim):
+            return "VolumeZone", "PersistentVolume had no name"
+    return "", ""
+
+
+def binding_whole(cluster: Cluster, pod: v1.Pod) -> str:
+    named = claims_of(pod, made=False)
+    found = []
+    for name in claims_of(pod, made=True):
+        claim = find_claim(cluster, pod, name)
+        if claim is None:
+            return f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{name}"'
+        assert claim.spec is not None and claim.metadata is not None and pod.metadata is not None
+        if claim.status is not None and claim.status.phase == "Lost":
+            return f'persistentvolumeclaim "{name}" bound to non-existent persistentvolume "{claim.spec.volumeName or ""}"'
+        if claim.metadata.deletionTimestamp is not None:
+            return f'persistentvolumeclaim "{name}" is being deleted'
+        owners = [o.uid for o in claim.metadata.ownerReferences or () if o.controller]
+        if name not in named and pod.metadata.uid not in owners:
+            where = namespace_of(pod)
+            return f"PVC {where}/{name} was not created for pod {where}/{name_of(pod)} (pod is not owner)"
+        found.append(claim)
+    for claim in found:
+        assert claim.spec is not None
+        if not complete(claim) and (claim.spec.volumeName or not delayed(cluster, claim)):
+            return "pod has unbound immediate PersistentVolumeClaims"
+    return ""
+
+
+# ---- volumes: one node --------------------------------------------------------------------------------------------
+
+
+def volume_refusal(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> Refused | None:
+    plugin, reason = whole_refusal(cluster, pod)
+    if reason:
+        return Refused(plugin, (reason,), True)
+    if any(disks_clash(a, b) for a in spec_of(pod).volumes or () for p in cluster.on(node) for b in spec_of(p).volumes or ()):
+        return Refused("VolumeRestrictions", ("node(s) had no available disk",), False)
+    if used_alone(cluster, pod):
+        text = "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
+        return Refused("VolumeRestrictions", (text,), False)
+    if over_limit(cluster, pod, node):
+        return Refused("NodeVolumeLimits", ("node(s) exceed max volume count",), False)
+    reasons, _, _ = node_volumes(cluster, pod, node)
+    if reasons:
+        return Refused("VolumeBinding", tuple(sorted(reasons)), True)
+    if not zone_matches(cluster, pod, node):
+        return Refused("VolumeZone", ("node(s) had no available volume zone",), True)
+    return None
+
+
+def disks_clash(a: v1.Volume, b: v1.Volume) -> bool:
+    if a.gcePersistentDisk is not None and b.gcePersistentDisk is not None:
+        both_read = a.gcePersistentDisk.readOnly and b.gcePersistentDisk.readOnly
+        return a.gcePersistentDisk.pdName == b.gcePersistentDisk.pdName and not both_read
+    if a.awsElasticBlockStore is not None and b.awsElasticBlockStore is not None:
+        return a.awsElasticBlockStore.volumeID == b.awsElasticBlockStore.volumeID
+    if a.iscsi is not None and b.iscsi is not None:
+        return a.iscsi.iqn == b.iscsi.iqn and not (a.iscsi.readOnly and b.iscsi.readOnly)
+    if a.rbd is not None and b.rbd is not None:
+        monitor = set(a.rbd.monitors or ()) & set(b.rbd.monitors or ())
+        same = bool(monitor) and (a.rbd.pool, a.rbd.image) == (b.rbd.pool, b.rbd.image)
+        return same and not (a.rbd.readOnly and b.rbd.readOnly)
+    return False
+
+
+def used_alone(cluster: Cluster, pod: v1.Pod) -> bool:
+    """Whether one of the pod's ReadWriteOncePod claims has its one pod already."""
+    for name in claims_of(pod, made=False):
+        claim = find_claim(cluster, pod, name)
+        assert claim is not None and claim.spec is not None
+        others = [p for n in cluster.nodes for p in cluster.on(n) if namespace_of(p) == namespace_of(pod)]
+        if "ReadWriteOncePod" in (claim.spec.accessModes or ()) and any(name in claims_of(p, made=False) for p in others):
+            return True
+    return False
+
+
+DRIVERS = {"kubernetes.io/gce-pd": "pd.csi.storage.gke.io", "kubernetes.io/aws-ebs": "ebs.csi.aws.com"}
+
+
+def csi_volumes(cluster: Cluster, pod: v1.Pod) -> set[tuple[str, str]]:
+    """(driver, volume) that a pod has attached."""
+    found = set()
+    for v in spec_of(pod).volumes or ():
+        if v.gcePersistentDisk is not None:
+            found.add((DRIVERS["kubernetes.io/gce-pd"], f"disk {v.gcePersistentDisk.pdName}"))
+        if v.awsElasticBlockStore is not None:
+            found.add((DRIVERS["kubernetes.io/aws-ebs"], f"disk {v.awsElasticBlockStore.volumeID}"))
+    named = claims_of(pod, made=False)
+    for name in claims_of(pod, made=True):
+        claim = find_claim(cluster, pod, name)
+        if claim is None or claim.metadata is None or pod.metadata is None:
+            continue
+        if name not in named and pod.metadata.uid not in [o.uid for o in claim.metadata.ownerReferences or ()]:
+            continue
+        volume, made_by = find_volume(cluster, claim), find_class(cluster, class_of(claim))
+        if volume is not None:
+            assert volume.spec is not None
+            if volume.spec.csi is not None:
+                found.add((volume.spec.csi.driver or "", volume.spec.csi.volumeHandle or ""))
+        elif made_by is not None:
+            found.add((DRIVERS.get(made_by.provisioner or "", made_by.provisioner or ""), f"to be made for {namespace_of(claim)}/{name}"))
+    return found
+
+
+def over_limit(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> bool:
+    limits: dict[str, int] = {}
+    for held in cluster.storage.limits:
+        if held.metadata is not None and held.metadata.name == name_of(node) and held.spec is not None:
+            for d in held.spec.drivers or ():
+                if d.allocatable is not None and d.allocatable.count is not None:
+                    limits[d.name or ""] = d.allocatable.count
+    used: set[tuple[str, str]] = set()
+    for p in cluster.on(node):
+        used |= csi_volumes(cluster, p)
+    attached = set()
+    for a in cluster.storage.attachments:
+        assert a.spec is not None and a.spec.source is not None
+        volume = next((v for v in cluster.storage.volumes if name_of(v) == a.spec.source.persistentVolumeName), None)
+        if a.spec.nodeName == name_of(node) and volume is not None and volume.spec is not None and volume.spec.csi is not None:
+            attached.add((a.spec.attacher or "", volume.spec.csi.volumeHandle or ""))
+    new = csi_volumes(cluster, pod) - used
+    for driver, limit in limits.items():
+        count = sum(d == driver for d, _ in new)
+        if count and count + sum(d == driver for d, _ in used | attached) > limit:
+            return True
+    return False
+
+
+def reaches(node: v1.Node, volume: v1.PersistentVolume) -> bool:
+    assert volume.spec is not None
+    required = volume.spec.nodeAffinity.required if volume.spec.nodeAffinity is not None else None
+    return required is None or any(matches_node_term(t, node) for t in required.nodeSelectorTerms or ())
+
+
+def size(requests: dict[str, str | int | float] | None) -> int:
+    return number("storage", (requests or {}).get("storage", 0))
+
+
+def asked_size(claim: v1.PersistentVolumeClaim) -> int:
+    assert claim.spec is not None
+    return size(claim.spec.resources.requests if claim.spec.resources is not None else None)
+
+
+def kept_for(volume: v1.PersistentVolume, claim: v1.PersistentVolumeClaim) -> bool:
+    held = volume.spec.claimRef if volume.spec is not None else None
+    if held is None or (held.namespace, held.name) != (namespace_of(claim), name_of(claim)):
+        return False
+    return not held.uid or (claim.metadata is not None and held.uid == claim.metadata.uid)
+
+
+def best_volume(cluster: Cluster, claim: v1.PersistentVolumeClaim, node: v1.Node, taken: list[str]) -> str:
+    """The volume kept for the claim, or else the smallest free one that fits and that the node reaches."""
+    assert claim.spec is not None
+    fitting = []
+    for v in sorted(cluster.storage.volumes, key=lambda v: (size(v.spec.capacity if v.spec else None), name_of(v))):
+        assert v.spec is not None and v.metadata is not None and v.status is not None
+        if (v.spec.storageClassName or "") != class_of(claim) or size(v.spec.capacity) < asked_size(claim):
+            continue
+        if (v.spec.volumeMode or "Filesystem") != (claim.spec.volumeMode or "Filesystem") or v.metadata.deletionTimestamp is not None:
+            continue
+        if kept_for(v, claim):
+            return name_of(v) if reaches(node, v) else ""
+        if v.spec.claimRef is not None or v.status.phase != "Available" or name_of(v) in taken:
+            continue
+        if claim.spec.selector is not None and not selects(claim.spec.selector, labels_of(v)):
+            continue
+        if set(claim.spec.accessModes or ()) <= set(v.spec.accessModes or ()) and reaches(node, v):
+            fitting.append(name_of(v))
+    return fitting[0] if fitting else ""
+
+
+def provision_problem(cluster: Cluster, claim: v1.PersistentVolumeClaim, node: v1.Node) -> str:
+    found = find_class(cluster, class_of(claim))
+    no_match = "node(s) didn't find available persistent volumes to bind"
+    if found is None or found.provisioner in (None, "", "kubernetes.io/no-provisioner"):
+        return no_match
+    terms = found.allowedTopologies or []
+    if terms and not any(
+        t.matchLabelExpressions and all(labels_of(node).get(e.key or "") in (e.values or ()) for e in t.matchLabelExpressions) for t in terms
+    ):
+        return no_match
+    for driver in cluster.storage.drivers:
+        assert driver.metadata is not None and driver.spec is not None
+        if driver.metadata.name == found.provisioner and driver.spec.storageCapacity and not room(cluster, claim, node):
+            return "node(s) did not have enough free storage"
+    return ""
+
+
+def room(cluster: Cluster, claim: v1.PersistentVolumeClaim, node: v1.Node) -> bool:
+    for c in cluster.storage.capacities:
+        limit = c.maximumVolumeSize if c.maximumVolumeSize is not None else c.capacity
+        if c.storageClassName != class_of(claim) or limit is None or c.nodeTopology is None:
+            continue
+        if number("storage", limit) >= asked_size(claim) and selects(c.nodeTopology, labels_of(node)):
+            return True
+    return False
+
+
+def node_volumes(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> tuple[set[str], dict[str, str], set[str]]:
+    """(reasons against the node, claim → volume it would give, claims to be provisioned)."""
+    every = []
+    for name in dict.fromkeys(claims_of(pod, made=True)):
+        claim = find_claim(cluster, pod, name)
+        assert claim is not None
+        every.append(claim)
+    reasons: set[str] = set()
+    for claim in every:
+        if complete(claim):
+            volume = find_volume(cluster, claim)
+            if volume is None:
+                reasons.add("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
+                break
+            if not reaches(node, volume):
+                reasons.add("node(s) didn't match PersistentVolume's node affinity")
+                break
+    bindings: dict[str, str] = {}
+    to_make = [c for c in every if not complete(c) and "volume.kubernetes.io/selected-node" in notes_of(c)]
+    if any(notes_of(c)["volume.kubernetes.io/selected-node"] != name_of(node) for c in to_make):
+        return reasons | {"node(s) didn't find available persistent volumes to bind"}, {}, set()
+    for claim in sorted((c for c in every if not complete(c) and c not in to_make), key=asked_size):
+        volume_name = best_volume(cluster, claim, node, list(bindings.values()))
+        if volume_name:
+            bindings[name_of(claim)] = volume_name
+        else:
+            to_make.append(claim)
+    for claim in to_make:
+        if problem := provision_problem(cluster, claim, node):
+            return reasons | {problem}, {}, set()
+    return reasons, bindings, {name_of(c) for c in to_make}
+
+
+ZONE_LABELS = tuple(f"{where}/{what}" for where in ("failure-domain.beta.kubernetes.io", "topology.kubernetes.io") for what in ("zone", "region"))
+
+
+def zone_matches(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> bool:
+    if not any(label in labels_of(node) for label in ZONE_LABELS):
+        return True
+    for name in claims_of(pod, made=False):
+        claim = find_claim(cluster, pod, name)
+        volume = find_volume(cluster, claim) if claim is not None else None
+        for label in ZONE_LABELS if volume is not None else ():
+            assert volume is not None
+            if label not in labels_of(volume):
+                continue
+            values = [v.strip() for v in labels_of(volume)[label].split("__")]
+            newer = label.replace("failure-domain.beta.kubernetes.io", "topology.kubernetes.io")
+            held = labels_of(node).get(label, labels_of(node).get(newer))
+            if "" not in values and held not in values:
+                return False
+    return True
+
+
 # ---- all filters --------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +694,8 @@ def check(cluster: Cluster, pod: v1.Pod, node: v1.Node) -> Refused | None:
         return Refused("NodePorts", ("node(s) didn't have free ports for the requested pod ports",), False)
     if missing := lacking(pod, node, others):
         return Refused("NodeResourcesFit", tuple(sorted(t for t, _ in missing)), any(never for _, never in missing))
+    if (refused := volume_refusal(cluster, pod, node)) is not None:
+        return refused
     if reason := spread_reason(cluster, pod, node):
         return Refused("PodTopologySpread", (reason,), "missing" in reason)
     reason, final = pod_affinity_reason(cluster, pod, node)
@@ -533,7 +870,7 @@ def victims_on(cluster: Cluster, pod: v1.Pod, node: v1.Node, budgets: list[tuple
         return spec_of(p).priority or 0
 
     def without(gone: list[v1.Pod]) -> Cluster:
-        return Cluster(cluster.nodes, [p for p in cluster.pods if not any(p is g for g in gone)], cluster.namespaces)
+        return Cluster(cluster.nodes, [p for p in cluster.pods if not any(p is g for g in gone)], cluster.namespaces, cluster.storage)
 
     lower = sorted((p for p in cluster.on(node) if priority(p) < priority(pod)), key=lambda p: (-priority(p), started(p)))
     if not lower or check(without(lower), pod, node) is not None:

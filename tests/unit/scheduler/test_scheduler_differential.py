@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from navarch.api.core import v1
 from navarch.machinery import selectors, timestamps
-from navarch.scheduler.core import schedule
+from navarch.scheduler.core import schedule, volume_binding
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.preempt import Budget, Helpless, Preemptor
 from navarch.scheduler.core.profile import DEFAULT
@@ -34,18 +34,25 @@ def _beside(name: str) -> ModuleType:
 
 reference: Any = _beside("reference")
 clusters: Any = _beside("clusters")
+storages: Any = _beside("storages")
 MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def core_of(nodes: list[v1.Node], pods: list[v1.Pod]) -> Core:
+def core_of(nodes: list[v1.Node], pods: list[v1.Pod], storage: Any = None) -> Core:
     core, reader = Core(), Reader()
     core.columns.namespaces.update(clusters.NAMESPACES)
+    for kind in KINDS if storage is not None else ():
+        for obj in getattr(storage, kind):
+            core.columns.storage.put(obj)
     for node in nodes:
         core.columns.put_node(node)
     for pod in pods:
         demand = reader.read(pod)
         core.columns.put_pod(demand, demand.node_name)
     return core
+
+
+KINDS = ("claims", "volumes", "classes", "drivers", "capacities", "limits", "attachments")
 
 
 def compare(core: Core, cluster: Any, pod: v1.Pod) -> None:
@@ -64,6 +71,8 @@ def compare(core: Core, cluster: Any, pod: v1.Pod) -> None:
             if "satisfy plugin" not in verdict.texts[0]:
                 expected = verdicts[name]
                 assert (verdict.plugin, tuple(sorted(verdict.texts)), verdict.final) == (expected.plugin, expected.texts, expected.final)
+    elif explained.whole != "pod affinity terms conflict":
+        assert {(v.plugin, v.texts[0]) for v in explained.verdicts.values()} == {reference.whole_refusal(cluster, pod)}
     if not found:
         return
     feasible = [n for n in cluster.nodes if n.metadata.name in found]
@@ -83,6 +92,96 @@ def compare(core: Core, cluster: Any, pod: v1.Pod) -> None:
 def test_same_nodes_reasons_and_scores(cluster: tuple[list[v1.Node], list[v1.Pod]], pod: v1.Pod) -> None:
     nodes, pods = cluster
     compare(core_of(nodes, pods), reference.Cluster(nodes, pods, clusters.NAMESPACES), pod)
+
+
+def with_volumes(data: st.DataObject, pod: v1.Pod) -> v1.Pod:
+    """The pod with volumes, and without most of what else could refuse it."""
+    assert pod.spec is not None and pod.metadata is not None
+    pod.spec.volumes = data.draw(storages.volumes)
+    pod.spec.affinity = pod.spec.nodeSelector = pod.spec.topologySpreadConstraints = None
+    pod.metadata.namespace = "a"
+    return pod
+
+
+def a_cluster_with_storage(data: st.DataObject) -> Any:
+    nodes, pods = data.draw(clusters.clusters(nodes=4, pods=4))
+    for node in nodes:
+        node.spec = None
+    for pod in pods:
+        if data.draw(st.sampled_from((True, True, False))):
+            with_volumes(data, pod)
+    names = [reference.name_of(n) for n in nodes]
+    storage = reference.Storage(**data.draw(storages.storage(names, ["new", *(reference.name_of(p) for p in pods)])))
+    return reference.Cluster(nodes, pods, clusters.NAMESPACES, storage)
+
+
+def compare_reservations(core: Core, cluster: Any, pod: v1.Pod) -> None:
+    """What each node that can take the pod would give it."""
+    demand = Reader().read(pod)
+    if demand.ask.volumes is None or reference.whole_refusal(cluster, pod)[1]:
+        return
+    found = volume_binding.plan(View(core.columns, demand.ask, DEFAULT))
+    for node in cluster.nodes:
+        reasons, bindings, made = reference.node_volumes(cluster, pod, node)
+        if not reasons:
+            given = found.on(core.columns.slots[node.metadata.name], node.metadata.name)
+            assert {(key.partition("/")[2], name) for key, name in given.bindings} == set(bindings.items())
+            assert {key.partition("/")[2] for key in given.provisions} == made
+
+
+@MANY
+@given(st.data(), clusters.pod("new"))
+def test_the_same_with_volumes(data: st.DataObject, pod: v1.Pod) -> None:
+    cluster = a_cluster_with_storage(data)
+    core = core_of(cluster.nodes, cluster.pods, cluster.storage)
+    compare(core, cluster, with_volumes(data, pod))
+    compare_reservations(core, cluster, pod)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data(), clusters.pod("new"))
+def test_the_same_with_volumes_while_storage_changes(data: st.DataObject, pod: v1.Pod) -> None:
+    """Counts and plans that live through changes of storage say what new ones would."""
+    cluster = a_cluster_with_storage(data)
+    core, storage = core_of(cluster.nodes, cluster.pods, cluster.storage), cluster.storage
+    with_volumes(data, pod)
+    for _ in range(data.draw(st.integers(1, 8))):
+        kind = data.draw(st.sampled_from(("claims", "claims", "volumes", "volumes", "classes", "limits", "attachments", "pods")))
+        held = cluster.pods if kind == "pods" else getattr(storage, kind)
+        if not held:
+            continue
+        at = data.draw(st.integers(0, len(held) - 1))
+        if kind == "pods":
+            core.columns.remove_pod(held.pop(at).metadata.uid)
+        elif kind in ("claims", "volumes") and data.draw(st.booleans()):
+            held[at] = data.draw(getattr(storages, kind.removesuffix("s"))(reference.name_of(held[at])))
+            core.columns.storage.put(held[at])
+        else:
+            core.columns.storage.remove(held.pop(at))
+        compare(core, cluster, pod)
+        compare_reservations(core, cluster, pod)
+
+
+@MANY
+@given(st.data(), clusters.pod("x9"), st.integers(0, 100))
+def test_preemption_with_volumes(data: st.DataObject, pod: v1.Pod, seed: int) -> None:
+    cluster = a_cluster_with_storage(data)
+    assert pod.spec is not None
+    pod.spec.priority = 15
+    with_volumes(data, pod)
+    core, reader = core_of(cluster.nodes, [], cluster.storage), Reader()
+    for placed in cluster.pods:
+        demand = reader.read(placed, started=reference.started(placed))
+        core.columns.put_pod(demand, demand.node_name)
+    demand = reader.read(pod)
+    refused = core.schedule(demand, seed)
+    if isinstance(refused, Unschedulable):
+        expected = reference.preempt(cluster, pod, [])
+        found = Preemptor(core.columns).preempt(demand, refused, DEFAULT, (), None, seed)
+        if isinstance(found, Helpless):
+            assert not expected
+        else:
+            assert tuple(sorted(v.name for v in found.victims)) == expected[found.node].victims
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

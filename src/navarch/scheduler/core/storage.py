@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from navarch.api.core import v1 as core_v1
+from navarch.api.meta import v1 as meta_v1
 from navarch.api.storage import v1 as storage_v1
 from navarch.machinery import claims
 from navarch.scheduler.core import volume_terms
@@ -25,6 +26,9 @@ from navarch.scheduler.core.volume_terms import Disk, Handle, Volumes
 
 Claim = core_v1.PersistentVolumeClaim
 Volume = core_v1.PersistentVolume
+StorageObject = (
+    Claim | Volume | storage_v1.StorageClass | storage_v1.CSIDriver | storage_v1.CSINode | storage_v1.CSIStorageCapacity | storage_v1.VolumeAttachment
+)
 
 
 @dataclass(slots=True)
@@ -109,6 +113,44 @@ class Storage:
         return ((holder.node, disk) for holder in self.holders.values() for disk in holder.volumes.disks)
 
     # ---- what the API server says ----
+
+    def put(self, obj: StorageObject) -> None:
+        """Takes an object of any of these kinds."""
+        match obj:
+            case core_v1.PersistentVolumeClaim():
+                self.put_claim(obj)
+            case core_v1.PersistentVolume():
+                self.put_volume(obj)
+            case storage_v1.StorageClass():
+                self.put_class(obj)
+            case storage_v1.CSIDriver():
+                self.put_driver(obj)
+            case storage_v1.CSINode():
+                self.put_node(obj)
+            case storage_v1.CSIStorageCapacity():
+                self.put_capacity(obj)
+            case storage_v1.VolumeAttachment():
+                self.put_attachment(obj)
+
+    def remove(self, obj: StorageObject) -> None:
+        """Forgets an object of any of these kinds."""
+        m = obj.metadata or meta_v1.ObjectMeta()
+        name = m.name or ""
+        match obj:
+            case core_v1.PersistentVolumeClaim():
+                self.remove_claim(f"{m.namespace}/{name}")
+            case core_v1.PersistentVolume():
+                self.remove_volume(name)
+            case storage_v1.StorageClass():
+                self.remove_class(name)
+            case storage_v1.CSIDriver():
+                self.remove_driver(name)
+            case storage_v1.CSINode():
+                self.remove_node(name)
+            case storage_v1.CSIStorageCapacity():
+                self.remove_capacity(f"{m.namespace}/{name}")
+            case storage_v1.VolumeAttachment():
+                self.remove_attachment(name)
 
     def put_claim(self, claim: Claim) -> None:
         key, held = claims.key(claim), self.claims.get(claims.key(claim))

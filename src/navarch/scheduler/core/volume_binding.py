@@ -205,9 +205,9 @@ def _match(columns: Columns, claim: Claim, before: Sequence[_Match]) -> _Match:
 
 
 def _kept(storage: Storage, claim: Claim) -> list[Volume]:
-    """Volumes that are kept for a claim."""
-    found = (storage.volume(name) for name in sorted(storage.kept_for.get(claims.key(claim), ())))
-    return [v for v in found if v is not None and claims.is_for(v, claim)]
+    """Volumes that are kept for a claim, the smallest first."""
+    found = (storage.volume(name) for name in storage.kept_for.get(claims.key(claim), ()))
+    return claims.by_size(v for v in found if v is not None and claims.is_for(v, claim))
 
 
 def _fits(volume: Volume, claim: Claim) -> bool:

@@ -17,11 +17,12 @@ import msgspec
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.policy import v1 as policy_v1
-from navarch.scheduler.core import explain, owners, schedule, terms
+from navarch.scheduler.core import explain, owners, schedule, terms, volume_binding
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor, budget_of
 from navarch.scheduler.core.profile import DEFAULT, Profile
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
+from navarch.scheduler.core.storage import StorageObject
 from navarch.scheduler.core.terms import Demand, Reader
 
 
@@ -36,6 +37,7 @@ class Snapshot:
     services: list[core_v1.Service] = field(default_factory=list)
     controllers: dict[tuple[str, str, str, str], Any] = field(default_factory=dict)
     """Those that default spreading looks at, by apiVersion, kind, namespace and name."""
+    storage: list[StorageObject] = field(default_factory=list)
 
     @classmethod
     def of(cls, objects: Iterable[Any]) -> Snapshot:
@@ -53,6 +55,8 @@ class Snapshot:
                     made.services.append(obj)
                 case policy_v1.PodDisruptionBudget():
                     budgets.append(budget_of(obj))
+                case _ if isinstance(obj, StorageObject):
+                    made.storage.append(obj)
                 case _ if (getattr(obj, "apiVersion", ""), getattr(obj, "kind", "")) in owners.CONTROLLERS:
                     made.controllers[obj.apiVersion, obj.kind, obj.metadata.namespace or "", obj.metadata.name or ""] = obj
         made.budgets = tuple(budgets)
@@ -99,6 +103,8 @@ class Trial:
         for namespace in snapshot.namespaces:
             if namespace.metadata is not None:
                 self.core.columns.namespaces[namespace.metadata.name or ""] = namespace.metadata.labels or {}
+        for obj in snapshot.storage:
+            self.core.columns.storage.put(obj)
         for node in snapshot.nodes:
             self.core.columns.put_node(node)
         for pod in snapshot.pods:
@@ -138,15 +144,21 @@ class Trial:
     def _place(self, demand: Demand, seed: int, *, evicting: bool) -> Placement:
         outcome, plan = self.attempt(demand, seed, evicting=evicting)
         if isinstance(outcome, Chosen):
-            self.core.columns.put_pod(demand, outcome.node)
+            self._give(demand, outcome.node)
             return Placement(demand.key, outcome.node)
         if isinstance(plan, Preempted):
             for victim in plan.victims:
                 self.core.columns.remove_pod(victim.uid)
-            self.core.columns.put_pod(demand, plan.node)
+            self._give(demand, plan.node)
             return Placement(demand.key, plan.node, "", tuple(v.key for v in plan.victims))
         near = explain.nearest(self.view(demand), outcome) if outcome.nodes else ""
         return Placement(demand.key, "", f"{outcome.message}{f' Nearest miss: {near}.' if near else ''}")
+
+    def _give(self, demand: Demand, node: str) -> None:
+        """Puts a pod on a node, with the volumes it gets there."""
+        if demand.ask.volumes is not None and "VolumeBinding" not in self.profile.disabled_filters:
+            volume_binding.reserve(self.view(demand), node)
+        self.core.columns.put_pod(demand, node)
 
     def drain(self, name: str, *, remove: bool) -> list[core_v1.Pod]:
         """Takes a node out (cordoned, or removed); its pods, to be placed elsewhere. Those of DaemonSets go with it."""
@@ -172,7 +184,7 @@ class Trial:
             outcome = self.core.schedule(demand := self.read(renamed(pod, f"{number}")), number, self.profile)
             if not isinstance(outcome, Chosen):
                 return found, outcome.message
-            self.core.columns.put_pod(demand, outcome.node)
+            self._give(demand, outcome.node)
             found.append(Placement(demand.key, outcome.node))
         return found, ""
 
