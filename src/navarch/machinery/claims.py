@@ -50,18 +50,18 @@ def key(claim: core_v1.PersistentVolumeClaim) -> str:
     return f"{meta(claim).namespace}/{meta(claim).name}"
 
 
-def annotations(obj: core_v1.PersistentVolume | core_v1.PersistentVolumeClaim) -> dict[str, str]:
+def notes(obj: core_v1.PersistentVolume | core_v1.PersistentVolumeClaim) -> dict[str, str]:
     return meta(obj).annotations or {}
 
 
 def has_class(claim: core_v1.PersistentVolumeClaim) -> bool:
     """Whether a claim names a class, if only the empty one."""
-    return CLASS_BETA in annotations(claim) or (claim.spec is not None and claim.spec.storageClassName is not None)
+    return CLASS_BETA in notes(claim) or (claim.spec is not None and claim.spec.storageClassName is not None)
 
 
 def class_of(obj: core_v1.PersistentVolume | core_v1.PersistentVolumeClaim) -> str:
     """The class of a claim or volume; "" for none."""
-    old = annotations(obj).get(CLASS_BETA)
+    old = notes(obj).get(CLASS_BETA)
     return old if old is not None else (obj.spec.storageClassName if obj.spec is not None else None) or ""
 
 
@@ -94,7 +94,7 @@ def capacity(volume: core_v1.PersistentVolume) -> int:
 
 def is_bound(claim: core_v1.PersistentVolumeClaim) -> bool:
     """Whether the binding is complete as far as the claim goes."""
-    return bool(volume_of(claim)) and BIND_COMPLETED in annotations(claim)
+    return bool(volume_of(claim)) and BIND_COMPLETED in notes(claim)
 
 
 def is_for(volume: core_v1.PersistentVolume, claim: core_v1.PersistentVolumeClaim) -> bool:
@@ -157,7 +157,7 @@ def bound_to(volume: core_v1.PersistentVolume, claim: core_v1.PersistentVolumeCl
     """The volume as it must be to be the claim's; None when it is so already. One that nobody had kept for the claim is marked."""
     held, m = reference_of(volume), meta(volume)
     complete = held is not None and is_for(volume, claim) and held.uid == meta(claim).uid
-    marked = is_for(volume, claim) or BOUND_BY_CONTROLLER in annotations(volume)
+    marked = is_for(volume, claim) or BOUND_BY_CONTROLLER in notes(volume)
     if complete and marked:
         return None
     spec = volume.spec or core_v1.PersistentVolumeSpec()
@@ -168,10 +168,10 @@ def bound_to(volume: core_v1.PersistentVolume, claim: core_v1.PersistentVolumeCl
     return msgspec.structs.replace(volume, metadata=m, spec=spec)
 
 
-def annotated(claim: core_v1.PersistentVolumeClaim, notes: dict[str, str]) -> core_v1.PersistentVolumeClaim:
+def annotated(claim: core_v1.PersistentVolumeClaim, more: dict[str, str]) -> core_v1.PersistentVolumeClaim:
     """The claim with more annotations."""
     m = meta(claim)
-    return msgspec.structs.replace(claim, metadata=msgspec.structs.replace(m, annotations={**(m.annotations or {}), **notes}))
+    return msgspec.structs.replace(claim, metadata=msgspec.structs.replace(m, annotations={**(m.annotations or {}), **more}))
 
 
 # ---- claims of pods -----------------------------------------------------------------------------------------------

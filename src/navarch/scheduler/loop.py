@@ -31,7 +31,7 @@ from navarch.client.informer import Added, Deleted, Informer, Modified
 from navarch.client.lease import Election, Elector
 from navarch.client.rest import Client, Unreachable
 from navarch.lib import backoff, tasks
-from navarch.machinery import errors, timestamps
+from navarch.machinery import claims, errors, timestamps
 from navarch.scheduler import configuration
 from navarch.scheduler.attempts import Case
 from navarch.scheduler.core import explain, owners, plugins, terms
@@ -41,6 +41,7 @@ from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preempto
 from navarch.scheduler.core.profile import Profile
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
 from navarch.scheduler.core.terms import Demand, Reader
+from navarch.scheduler.core.volume_binding import Reservation
 from navarch.scheduler.extenders import Extender, ExtenderFailed
 from navarch.scheduler.extending import Lane
 from navarch.scheduler.groups import Groups
@@ -48,6 +49,7 @@ from navarch.scheduler.owners import Owners
 from navarch.scheduler.queue import Event, Queue, Waiting, table
 from navarch.scheduler.statuses import WRITERS, Pending, Statuses, kept
 from navarch.scheduler.together import ASKED, Gangs
+from navarch.scheduler.volumes import NotBound, Volumes
 
 _log = logging.getLogger(__name__)
 _BINDINGS_AT_ONCE = 64
@@ -134,8 +136,11 @@ class Scheduler:
         self._namespaces = Informer(client, core_v1.Namespace)
         self._budgets = Informer(client, policy_v1.PodDisruptionBudget)
         self._owners = Owners(client)
-        self._informers: tuple[Informer[Any], ...] = (self._namespaces, self._nodes, self._budgets, *self._owners.informers, self._pods)
-        self._plurals = [resources.of(i.kind).plural for i in self._informers]
+        self._volumes = Volumes(client, self._columns, self._happened)
+        plain: tuple[Informer[Any], ...] = (self._namespaces, self._nodes, self._budgets, *self._owners.informers, self._pods)
+        self._informers: tuple[Informer[Any], ...] = (*self._volumes.informers, *plain)
+        self._seen = {resources.of(i.kind).plural: i for i in plain}
+        self._seen_of_claims = {resources.of(i.kind).plural: i for i in self._informers}
         self._journal = Journal(secrets.token_hex(4))
         self._allowed: tuple[Budget, ...] = ()
         self._random = random.Random()
@@ -154,6 +159,7 @@ class Scheduler:
             await informer.synced.wait()
         self._namespaces.subscribe(self._namespace_changed)
         self._nodes.subscribe(self._node_changed)
+        self._volumes.start()
         self._budgets.subscribe(self._budget_changed)
         await self._groups.start(group)
         await self._pods.synced.wait()
@@ -172,9 +178,9 @@ class Scheduler:
             if pod.spec is not None and not pod.spec.nodeName:
                 self._see(pod, None)
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, event: Event, claim: str = "") -> None:
         """Something changed that may let a waiting pod be placed."""
-        self._queue.happened(event, time.time())
+        self._queue.happened(event, time.time(), claim)
         self._wakeup.set()
 
     def _namespace_changed(self, change: Any) -> None:
@@ -267,7 +273,8 @@ class Scheduler:
         m = _meta(pod)
         since = timestamps.parse(m.creationTimestamp) if m.creationTimestamp else 0.0
         priority = (pod.spec.priority if pod.spec is not None else None) or 0
-        self._queue.add(Waiting(m.uid or "", f"{m.namespace}/{m.name}", priority, since))
+        used = frozenset(f"{m.namespace}/{name}" for name in claims.names_of(pod))
+        self._queue.add(Waiting(m.uid or "", f"{m.namespace}/{m.name}", priority, since, claims=used))
         if pod.status is not None and pod.status.nominatedNodeName:
             self._columns.nominate(self._reader.read(pod), pod.status.nominatedNodeName)
         self._wakeup.set()
@@ -352,10 +359,11 @@ class Scheduler:
         """The pod counts on its node from now on, and is bound."""
         record = self._record(case, chosen, None)
         self._assumed[case.waiting.uid] = chosen.node
+        reserved = self._volumes.reserve(View(self._columns, case.demand.ask, case.profile), chosen.node) if case.demand.ask.volumes else None
         if case.waiting.uid not in self._columns.placed:
             self._columns.put_pod(case.demand, chosen.node)
         self._queue.happened(Event.POD_PLACED, time.time())
-        self._group.start(f"bind {case.waiting.key}", self._bind(case.pod, case.waiting, record))
+        self._group.start(f"bind {case.waiting.key}", self._bind(case.pod, case.waiting, record, reserved))
 
     def waits(self, case: Case, message: str, nominated: str, plugins: frozenset[str], record: Record | None = None) -> None:
         """The pod waits for a change, and for room on a node if one is named."""
@@ -379,7 +387,8 @@ class Scheduler:
 
     def _record(self, case: Case, outcome: Chosen | Unschedulable, plan: Preempted | None) -> Record:
         """What is kept of a decision just made: see `core.decision`."""
-        seen = {plural: int(informer.version or 0) for plural, informer in zip(self._plurals, self._informers, strict=True)}
+        informers = self._seen_of_claims if case.waiting.claims else self._seen
+        seen = {plural: int(informer.version or 0) for plural, informer in informers.items()}
         uid, profile, asked = case.waiting.uid, case.profile.name, case.asked
         return self._journal.record(outcome, plan, uid=uid, profile=profile, seed=case.seed, at=time.time(), seen=seen, asked=asked)
 
@@ -438,8 +447,10 @@ class Scheduler:
             _log.warning("preempting %s: %s", victim.key, error)
             victim.preempted = False
 
-    async def _bind(self, pod: core_v1.Pod, waiting: Waiting, record: Record) -> None:
+    async def _bind(self, pod: core_v1.Pod, waiting: Waiting, record: Record, reserved: Reservation | None = None) -> None:
         m = _meta(pod)
+        if reserved is not None and not await self._bind_volumes(pod, waiting, reserved):
+            return
         target = core_v1.ObjectReference(kind="Node", name=record.node)
         metadata = meta_v1.ObjectMeta(name=m.name, namespace=m.namespace, uid=m.uid)
         binding = core_v1.Binding(apiVersion="v1", kind="Binding", metadata=metadata, target=target)
@@ -454,6 +465,20 @@ class Scheduler:
             return
         message = f"Successfully assigned {m.namespace}/{m.name} to {record.node}"
         self._recorder.event(pod, "Normal", "Scheduled", message, component=_scheduler(pod), annotations=kept(record))
+
+    async def _bind_volumes(self, pod: core_v1.Pod, waiting: Waiting, reserved: Reservation) -> bool:
+        """Binds a pod's volumes before the pod. Whether that came true; when not, all is taken back."""
+        timeout = self._profiles[_scheduler(pod)].bind_timeout
+        try:
+            await self._volumes.bind(reserved, timeout, lambda: waiting.uid in self._assumed)
+        except NotBound as error:
+            self._volumes.release(reserved)
+            if waiting.uid in self._assumed:
+                message = f'running PreBind plugin "VolumeBinding": {error}'
+                self._statuses.pending(pod, Pending(message, "", "SchedulerError"))
+            self._unbind(waiting, error)
+            return False
+        return True
 
     def _unbind(self, waiting: Waiting, error: Exception) -> None:
         """Takes an assumption back; the pod is tried again unless it is gone."""

@@ -37,7 +37,13 @@ class Event(StrEnum):
     POD_PLACED = "PodPlaced"
     POD_GONE = "PodGone"
     NAMESPACE = "Namespace"
-    VOLUMES = "Volumes"
+    CLAIM = "Claim"
+    VOLUME = "Volume"
+    CLASS = "StorageClass"
+    CSI_NODE = "CSINode"
+    CSI_DRIVER = "CSIDriver"
+    CAPACITY = "CSIStorageCapacity"
+    ATTACHMENT_GONE = "VolumeAttachmentGone"
     ANY = "Any"
 
 
@@ -47,6 +53,10 @@ HELPS: Mapping[str, frozenset[Event]] = {
     "NodeAffinity": frozenset({Event.NODE_ADDED, Event.NODE_LABELS}),
     "NodePorts": frozenset({Event.NODE_ADDED, Event.POD_GONE}),
     "NodeResourcesFit": frozenset({Event.NODE_ADDED, Event.NODE_RESOURCES, Event.POD_GONE}),
+    "VolumeRestrictions": frozenset({Event.NODE_ADDED, Event.POD_GONE, Event.CLAIM}),
+    "NodeVolumeLimits": frozenset({Event.NODE_ADDED, Event.POD_GONE, Event.CLAIM, Event.CSI_NODE, Event.ATTACHMENT_GONE}),
+    "VolumeBinding": frozenset({Event.NODE_ADDED, Event.NODE_LABELS, Event.CLAIM, Event.VOLUME, Event.CLASS, Event.CSI_DRIVER, Event.CAPACITY}),
+    "VolumeZone": frozenset({Event.NODE_ADDED, Event.NODE_LABELS, Event.CLAIM, Event.VOLUME, Event.CLASS}),
     "PodTopologySpread": frozenset({Event.NODE_ADDED, Event.NODE_LABELS, Event.NODE_TAINTS, Event.POD_PLACED, Event.POD_GONE}),
     "InterPodAffinity": frozenset({Event.NODE_ADDED, Event.NODE_LABELS, Event.POD_PLACED, Event.POD_GONE, Event.NAMESPACE}),
     "GangScheduling": frozenset(),
@@ -65,6 +75,8 @@ class Waiting:
     attempts: int = 0
     failed_at: float = 0.0
     plugins: frozenset[str] = frozenset()
+    claims: frozenset[str] = frozenset()
+    """Keys of the claims it uses."""
     tried_at: int = 0
     """How many events there had been when it was taken to be tried."""
     place: int = 0
@@ -202,13 +214,14 @@ class Queue:
         if self._state.get(pod.uid) == "unschedulable":
             self._wake(pod, now)
 
-    def happened(self, event: Event, now: float) -> None:
-        """Wakes the pods that the event may help."""
+    def happened(self, event: Event, now: float, claim: str = "") -> None:
+        """Wakes the pods that the event may help; when it is about a claim, only those that use it."""
         self._events += 1
         self._last[event] = self._events
         for plugins in [g for g in self._unschedulable if helps(event, g, self.helps)]:
             for pod in list(self._unschedulable[plugins].values()):
-                self._wake(pod, now)
+                if not claim or claim in pod.claims:
+                    self._wake(pod, now)
 
     def due(self, now: float) -> float | None:
         """Makes ready what has backed off or waited long enough. Seconds until that is worth asking again; None: not by itself."""

@@ -20,6 +20,7 @@ from navarch.scheduler.core import decision, replay
 from navarch.scheduler.core.decision import Record
 from navarch.scheduler.core.profile import Profile
 from navarch.scheduler.core.replay import Replayed
+from navarch.scheduler.core.storage import KINDS as STORAGE
 from navarch.scheduler.core.what_if import Snapshot
 
 KINDS: tuple[Any, ...] = (
@@ -31,6 +32,7 @@ KINDS: tuple[Any, ...] = (
     apps_v1.ReplicaSet,
     apps_v1.StatefulSet,
     policy_v1.PodDisruptionBudget,
+    *STORAGE,
 )
 """What the scheduler decides from."""
 

@@ -68,7 +68,7 @@ def _assume(trial: Trial, pod: core_v1.Pod, decided: Record) -> None:
     columns, demand = trial.core.columns, trial.read(pod)
     columns.withdraw(demand.uid)
     if decided.node:
-        columns.put_pod(demand, decided.node)
+        trial.give(demand, decided.node)
     elif decided.nominated:
         columns.nominate(demand, decided.nominated)
     for victim in decided.victims:

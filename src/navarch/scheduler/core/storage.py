@@ -27,8 +27,10 @@ from navarch.scheduler.core.volume_terms import Disk, Handle, Volumes
 Claim = core_v1.PersistentVolumeClaim
 Volume = core_v1.PersistentVolume
 StorageObject = (
-    Claim | Volume | storage_v1.StorageClass | storage_v1.CSIDriver | storage_v1.CSINode | storage_v1.CSIStorageCapacity | storage_v1.VolumeAttachment
+    storage_v1.StorageClass | storage_v1.CSIDriver | storage_v1.CSINode | storage_v1.CSIStorageCapacity | storage_v1.VolumeAttachment | Volume | Claim
 )
+KINDS: tuple[type[Any], ...] = StorageObject.__args__
+"""All kinds that have to do with storage."""
 
 
 @dataclass(slots=True)

@@ -140,10 +140,10 @@ def _plan(view: View) -> Plan:
     bound = [c for c in every.values() if claims.is_bound(c)]
     lost, conflict = _bound(columns, bound)
     unbound = [c for c in every.values() if not claims.is_bound(c)]
-    selected = [c for c in unbound if claims.SELECTED_NODE in claims.annotations(c)]
+    selected = [c for c in unbound if claims.SELECTED_NODE in claims.notes(c)]
     elsewhere = np.zeros(columns.capacity, np.bool_)
     for claim in selected:
-        elsewhere |= ~requirement(columns, FIELD + "metadata.name", "In", [claims.annotations(claim)[claims.SELECTED_NODE]])
+        elsewhere |= ~requirement(columns, FIELD + "metadata.name", "In", [claims.notes(claim)[claims.SELECTED_NODE]])
     matches = _matches(view, sorted((c for c in unbound if c not in selected), key=claims.requested))
     unmatched, space = _provisions(columns, selected, matches)
     no_match = elsewhere | unmatched
@@ -338,7 +338,7 @@ def reserve(view: View, node: str) -> Reservation | None:
             storage.assume_volume(changed)
     for key in found.provisions:
         claim = storage.claim(key)
-        if claim is not None and claims.annotations(claim).get(claims.SELECTED_NODE) != node:
+        if claim is not None and claims.notes(claim).get(claims.SELECTED_NODE) != node:
             storage.assume_claim(claims.annotated(claim, {claims.SELECTED_NODE: node}))
     return found
 
@@ -401,7 +401,7 @@ def _provision(columns: Columns, slot: int, node: str, key: str, written: Mappin
         return Progress(State.FAILED, f'failed to check provisioning pvc: persistentvolumeclaim "{key}" not found')
     if _older(claim, written.get(key, 0)):
         return _WAITING
-    if claims.annotations(claim).get(claims.SELECTED_NODE) != node:
+    if claims.notes(claim).get(claims.SELECTED_NODE) != node:
         return Progress(State.FAILED, f'provisioning failed for PVC "{claims.meta(claim).name}"')
     if name := claims.volume_of(claim):
         volume = columns.storage.volumes.get(name)

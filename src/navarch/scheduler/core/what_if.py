@@ -144,17 +144,17 @@ class Trial:
     def _place(self, demand: Demand, seed: int, *, evicting: bool) -> Placement:
         outcome, plan = self.attempt(demand, seed, evicting=evicting)
         if isinstance(outcome, Chosen):
-            self._give(demand, outcome.node)
+            self.give(demand, outcome.node)
             return Placement(demand.key, outcome.node)
         if isinstance(plan, Preempted):
             for victim in plan.victims:
                 self.core.columns.remove_pod(victim.uid)
-            self._give(demand, plan.node)
+            self.give(demand, plan.node)
             return Placement(demand.key, plan.node, "", tuple(v.key for v in plan.victims))
         near = explain.nearest(self.view(demand), outcome) if outcome.nodes else ""
         return Placement(demand.key, "", f"{outcome.message}{f' Nearest miss: {near}.' if near else ''}")
 
-    def _give(self, demand: Demand, node: str) -> None:
+    def give(self, demand: Demand, node: str) -> None:
         """Puts a pod on a node, with the volumes it gets there."""
         if demand.ask.volumes is not None and "VolumeBinding" not in self.profile.disabled_filters:
             volume_binding.reserve(self.view(demand), node)
@@ -184,7 +184,7 @@ class Trial:
             outcome = self.core.schedule(demand := self.read(renamed(pod, f"{number}")), number, self.profile)
             if not isinstance(outcome, Chosen):
                 return found, outcome.message
-            self._give(demand, outcome.node)
+            self.give(demand, outcome.node)
             found.append(Placement(demand.key, outcome.node))
         return found, ""
 
