@@ -8,13 +8,16 @@ from navarch.controllers.accounts import DefaultAccountController, RootCaControl
 from navarch.controllers.deployment import DeploymentController
 from navarch.controllers.endpoints import EndpointsController, EndpointSliceController, MirroringController
 from navarch.controllers.engine import Context, Reconciler
+from navarch.controllers.ephemeral import EphemeralVolumeController
 from navarch.controllers.garbage import GarbageCollector
 from navarch.controllers.job import JobController, TtlController
 from navarch.controllers.namespace import NamespaceController
 from navarch.controllers.nodes import NodeAddressController, NodeLifecycleController, TaintEvictionController
 from navarch.controllers.podgc import PodGcController
+from navarch.controllers.protection import ClaimProtection, VolumeProtection
 from navarch.controllers.quota import QuotaController
 from navarch.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from navarch.controllers.volumes import VolumeBinder
 
 CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     c.name: c
@@ -36,6 +39,10 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
         QuotaController,
         JobController,
         TtlController,
+        VolumeBinder,
+        ClaimProtection,
+        VolumeProtection,
+        EphemeralVolumeController,
         GarbageCollector,
     )
 }
