@@ -171,7 +171,8 @@ def test_preemption_with_volumes(data: st.DataObject, pod: v1.Pod, seed: int) ->
     with_volumes(data, pod)
     core, reader = core_of(cluster.nodes, [], cluster.storage), Reader()
     for placed in cluster.pods:
-        demand = reader.read(placed, started=reference.started(placed))
+        placed.status = v1.PodStatus(startTime=timestamps.seconds(reference.started(placed)))
+        demand = reader.read(placed)
         core.columns.put_pod(demand, demand.node_name)
     demand = reader.read(pod)
     refused = core.schedule(demand, seed)
