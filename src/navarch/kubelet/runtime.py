@@ -235,7 +235,9 @@ class Runtime:
 
     def _mounts(self, pod: v1.Pod, spec: v1.Container, paths: Mapping[str, pathlib.Path], variables: Mapping[str, str]) -> list[configs.Mount]:
         result = []
-        read_only = {v.name for v in (pod.spec and pod.spec.volumes) or () if v.configMap or v.secret or v.downwardAPI or v.projected}
+        volumes = (pod.spec and pod.spec.volumes) or ()
+        read_only = {v.name for v in volumes if v.configMap or v.secret or v.downwardAPI or v.projected}
+        read_only |= {v.name for v in volumes if v.persistentVolumeClaim is not None and v.persistentVolumeClaim.readOnly}
         for index, mount in enumerate(spec.volumeMounts or ()):
             name = mount.name or ""
             if name not in paths:

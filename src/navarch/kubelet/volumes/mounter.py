@@ -24,7 +24,7 @@ from navarch.kubelet.core.payload import File, Payload, PayloadError
 from navarch.kubelet.references import References
 from navarch.kubelet.volumes import atomic, system
 from navarch.kubelet.volumes.tokens import Tokens
-from navarch.machinery import errors, quantity
+from navarch.machinery import claims, errors, quantity
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,8 @@ class Mounter:
             return self._empty_dir(pod, volume.emptyDir, folder)
         if volume.hostPath is not None:
             return _host_path(volume.hostPath)
-        if volume.persistentVolumeClaim is not None:
-            return await self._claim(pod, volume.persistentVolumeClaim)
+        if volume.persistentVolumeClaim is not None or volume.ephemeral is not None:
+            return await self._claimed(pod, volume, starting=True)
         made = await self._payload(pod, volume)
         if made is None:
             raise PayloadError(f'no volume plugin matched name "{volume.name}"')
@@ -100,8 +100,8 @@ class Mounter:
         """The host path of a volume that was mounted before."""
         if volume.hostPath is not None:
             return pathlib.Path(volume.hostPath.path or "/")
-        if volume.persistentVolumeClaim is not None:
-            return await self._claim(pod, volume.persistentVolumeClaim)
+        if volume.persistentVolumeClaim is not None or volume.ephemeral is not None:
+            return await self._claimed(pod, volume)
         return self.folder(uid, volume)
 
     # ---- folders and paths ---------------------------------------------------------------------------------------------------
@@ -134,18 +134,36 @@ class Mounter:
         asked = quantity.value(source.sizeLimit)
         return min(value for value in (asked, sum(limits)) if value) if asked or limits else 0
 
-    async def _claim(self, pod: v1.Pod, source: v1.PersistentVolumeClaimVolumeSource) -> pathlib.Path:
-        namespace = (pod.metadata and pod.metadata.namespace) or ""
-        claim = await self._references.fetch(v1.PersistentVolumeClaim, namespace, source.claimName or "")
+    async def _claimed(self, pod: v1.Pod, volume: v1.Volume, *, starting: bool = False) -> pathlib.Path:
+        """Where the volume of a claim is: the one a pod names, or the one made for its ephemeral volume."""
+        m = claims.meta(pod)
+        namespace, own = m.namespace or "", volume.persistentVolumeClaim
+        name = (own.claimName or "") if own is not None else claims.ephemeral_name(m.name or "", volume.name or "")
+        claim = await self._references.fetch(v1.PersistentVolumeClaim, namespace, name)
         if claim is None:
-            raise PayloadError(f'persistentvolumeclaim "{source.claimName}" not found')
-        name = claim.spec.volumeName if claim.spec else None
-        if not name or not claim.status or claim.status.phase != "Bound":
-            raise PayloadError(f'PVC "{namespace}/{source.claimName}" is not bound')
-        volume = await self._references.fetch(v1.PersistentVolume, "", name)
-        spec = volume.spec if volume else None
-        if spec is None:
-            raise PayloadError(f'persistentvolume "{name}" not found')
+            raise PayloadError(f'failed to fetch PVC from API server: persistentvolumeclaims "{name}" not found')
+        if own is None and (problem := claims.not_made_for(claim, namespace, m.name or "", m.uid or "")):
+            raise PayloadError(problem)
+        if starting and claims.meta(claim).deletionTimestamp is not None and not _running(pod):
+            raise PayloadError("PVC is being deleted")
+        bound = claim.status is not None and claim.status.phase == "Bound"
+        if not bound or not claims.volume_of(claim):
+            raise PayloadError("PVC is not bound")
+        found = await self._references.fetch(v1.PersistentVolume, "", claims.volume_of(claim))
+        if found is None or found.spec is None:
+            raise PayloadError(
+                f'failed to fetch PV {claims.volume_of(claim)} from API server: persistentvolumes "{claims.volume_of(claim)}" not found'
+            )
+        held = claims.reference_of(found)
+        if held is None or held.uid != claims.meta(claim).uid:
+            name = claims.meta(claim).name or ""
+            raise PayloadError(f'PersistentVolume "{claims.volume_of(claim)}" is not bound to claim "{namespace}/{name}"')
+        return await self._persistent(pod, found.spec, claims.volume_of(claim))
+
+    async def _persistent(self, pod: v1.Pod, spec: v1.PersistentVolumeSpec, name: str) -> pathlib.Path:
+        """Where a persistent volume is on this node."""
+        if spec.volumeMode == "Block":
+            raise PayloadError(f'persistent volume "{name}" is a block device: this kubelet mounts file systems only')
         if spec.hostPath is not None:
             return _host_path(spec.hostPath)
         if spec.local is not None and spec.local.path:
@@ -156,6 +174,8 @@ class Mounter:
             if group is not None:
                 await asyncio.to_thread(system.own, path, group, False)
             return path
+        if spec.csi is not None:
+            raise PayloadError(f'persistent volume "{name}" is of the CSI driver "{spec.csi.driver}": CSI is not supported by this kubelet')
         raise PayloadError(f'no volume plugin matched the persistent volume "{name}"')
 
     # ---- files ---------------------------------------------------------------------------------------------------------------
@@ -268,11 +288,15 @@ class Mounter:
         """Whether some volume of a running pod is not in place (after a reboot, say)."""
         uid = (pod.metadata and pod.metadata.uid) or ""
         volumes = (pod.spec and pod.spec.volumes) or ()
-        return any(not self.folder(uid, volume).exists() for volume in volumes if volume.hostPath is None)
+        return any(not self.folder(uid, v).exists() for v in volumes if not (v.hostPath or v.persistentVolumeClaim or v.ephemeral))
 
 
 def _mode(mode: int | None) -> int:
     return payload.DEFAULT_MODE if mode is None else mode
+
+
+def _running(pod: v1.Pod) -> bool:
+    return pod.status is not None and pod.status.phase == "Running"
 
 
 def _group(pod: v1.Pod) -> int | None:

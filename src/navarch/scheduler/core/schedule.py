@@ -143,7 +143,7 @@ def feasible(board: Board, ask: Ask) -> Mask:
     """The nodes that pass every filter."""
     mask = board.passes
     view = _own_view(board, ask)
-    for name, check in over_filters(ask):
+    for name, check in TOPOLOGY_FILTERS if ask.volumes is None else over_filters(ask):
         if name not in view.profile.disabled_filters:
             for refusal in check(view, mask):
                 mask = mask & ~refusal.nodes
