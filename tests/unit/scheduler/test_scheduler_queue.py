@@ -288,3 +288,21 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_events_of_storage_wake_whom_they_can_help() -> None:
+    queue = Queue()
+    refused = {"limits": "NodeVolumeLimits", "binding": "VolumeBinding", "zone": "VolumeZone", "other": "VolumeBinding"}
+    for uid, plugin in refused.items():
+        waiting = Waiting(uid, f"default/{uid}", 0, 0.0, claims=frozenset({f"default/{uid}"}))
+        queue.add(waiting)
+        queue.pop()
+        queue.failed(waiting, 0.0, frozenset({plugin}))
+    for event, claim, woken in (
+        (Event.CLAIM, "default/binding", ["binding"]),
+        (Event.CSI_NODE, "", ["limits"]),
+        (Event.CLASS, "", ["zone", "other"]),
+    ):
+        queue.happened(event, 100.0, claim)
+        queue.due(100.0)
+        assert sorted(drained(queue)) == sorted(woken)

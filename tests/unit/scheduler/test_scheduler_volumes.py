@@ -11,7 +11,7 @@ from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.storage import v1 as storage_v1
 from navarch.machinery import claims
-from navarch.scheduler.core import volume_binding, volume_filters
+from navarch.scheduler.core import explain, volume_binding, volume_filters
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.profile import DEFAULT, Profile
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
@@ -96,6 +96,13 @@ def tried(core: Core, wanted: v1.Pod, profile: Profile = DEFAULT) -> str:
     return found.node if isinstance(found, Chosen) else found.message
 
 
+def rows(core: Core, wanted: v1.Pod) -> list[explain.Row]:
+    demand = Reader().read(wanted)
+    refused = core.schedule(demand, 0)
+    assert isinstance(refused, Unschedulable)
+    return explain.rows(View(core.columns, demand.ask, DEFAULT), refused)
+
+
 def placed(core: Core, wanted: v1.Pod, where: str) -> None:
     core.columns.put_pod(Reader().read(wanted), where)
 
@@ -111,6 +118,7 @@ def test_a_node_takes_as_many_volumes_as_its_driver_can_attach() -> None:
     placed(core, pod("p1", "c1"), "a")
     assert tried(core, pod("p2", "c2")) == "0/1 nodes are available: 1 node(s) exceed max volume count."
     assert tried(core, pod("p3", "c0", "c1")) == "a", "volumes that are there already count once"
+    assert [r.lacks for r in rows(core, pod("p2", "c2"))] == [f"{DRIVER} has 2 of 2 volumes"]
     core.columns.remove_pod("p0")
     assert tried(core, pod("p2", "c2")) == "a"
 
@@ -201,6 +209,7 @@ def test_two_pods_do_not_get_one_volume() -> None:
     assert tried(core, pod("p0", "c0")) == "a"
     assert volume_binding.reserve(View(core.columns, first.ask, DEFAULT), "a") == Reservation("a", (("d/c0", "v"),))
     assert "didn't find available persistent volumes to bind" in tried(core, pod("p1", "c1"))
+    assert [r.lacks for r in rows(core, pod("p1", "c1"))] == ["no volume reaches it for claim c1 (1Gi, class wait)"]
     volume_binding.release(core.columns.storage, Reservation("a", (("d/c0", "v"),)))
     assert tried(core, pod("p1", "c1")) == "a"
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from navarch.machinery import quantity
-from navarch.scheduler.core import filters, schedule
+from navarch.machinery import claims, quantity
+from navarch.scheduler.core import filters, schedule, volume_binding
 from navarch.scheduler.core.columns import Mask
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.schedule import Unschedulable
@@ -47,7 +47,29 @@ def lacks(view: View, slot: int, plugin: str) -> str:
             return "would fit if it were uncordoned"
         case "NodeAffinity":
             return _labels(view, slot)
+        case "NodeVolumeLimits":
+            return _limits(view, slot)
+        case "VolumeBinding":
+            return _claims(view, slot)
     return ""
+
+
+def _limits(view: View, slot: int) -> str:
+    """The drivers that can attach no more there."""
+    storage, node, volumes = view.columns.storage, view.columns.names[slot], view.ask.volumes
+    drivers = sorted({driver for driver, _ in storage.handles_of(view.ask.namespace, volumes)}) if volumes is not None else []
+    limits = {d: storage.limits[d][node] for d in drivers if node in storage.limits.get(d, {})}
+    return ", ".join(f"{d} has {storage.numbers.get(d, {}).get(node, 0)} of {limit} volumes" for d, limit in limits.items())
+
+
+def _claims(view: View, slot: int) -> str:
+    """The claims for which no volume reaches the node."""
+    found = []
+    for match in volume_binding.plan(view).matches:
+        if match.chosen[slot] < 0:
+            size = amount("ephemeral-storage", claims.requested(match.claim) // quantity.NANO)
+            found.append(f"claim {claims.meta(match.claim).name} ({size}, class {claims.class_of(match.claim)})")
+    return f"no volume reaches it for {' and '.join(found)}" if found else ""
 
 
 def _deficits(view: View, slot: int) -> list[str]:

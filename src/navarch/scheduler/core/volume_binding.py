@@ -48,7 +48,7 @@ class Reservation:
 
 
 @dataclass(slots=True)
-class _Match:
+class Match:
     """A claim, the volumes that were tried for it, and by slot which of them it gets: -1 for none."""
 
     claim: Claim
@@ -61,7 +61,7 @@ class Plan:
     """What was found for one ask on all nodes."""
 
     refusals: tuple[Refusal, ...]
-    matches: list[_Match] = field(default_factory=list)
+    matches: list[Match] = field(default_factory=list)
     selected: list[str] = field(default_factory=list)
     """Claims that are to be provisioned for a node already."""
 
@@ -168,17 +168,17 @@ def _bound(columns: Columns, bound: Sequence[Claim]) -> tuple[Mask, Mask]:
     return lost, conflict
 
 
-def _matches(view: View, unbound: Sequence[Claim]) -> list[_Match]:
-    found: list[_Match] = []
+def _matches(view: View, unbound: Sequence[Claim]) -> list[Match]:
+    found: list[Match] = []
     for claim in unbound:
         found.append(_match(view.columns, claim, found))
     return found
 
 
-def _match(columns: Columns, claim: Claim, before: Sequence[_Match]) -> _Match:
+def _match(columns: Columns, claim: Claim, before: Sequence[Match]) -> Match:
     """The smallest fitting volume by node; a node does not give one volume to two claims."""
     storage = columns.storage
-    match = _Match(claim, [], np.full(columns.capacity, -1, np.int64))
+    match = Match(claim, [], np.full(columns.capacity, -1, np.int64))
     reserved = [v for v in _kept(storage, claim) if claims.usable(v, claim) and claims.class_of(v) == claims.class_of(claim)]
     if reserved:
         match.volumes.append(claims.meta(reserved[0]).name or "")
@@ -260,7 +260,7 @@ def _term(columns: Columns, term: core_v1.NodeSelectorTerm) -> Mask:
 # ---- provisioning -------------------------------------------------------------------------------------------------
 
 
-def _provisions(columns: Columns, selected: Sequence[Claim], matches: Sequence[_Match]) -> tuple[Mask, Mask]:
+def _provisions(columns: Columns, selected: Sequence[Claim], matches: Sequence[Match]) -> tuple[Mask, Mask]:
     """Nodes for which some claim cannot be provisioned, and those that have no room for one; the first claim decides."""
     no_match, no_space = np.zeros(columns.capacity, np.bool_), np.zeros(columns.capacity, np.bool_)
     wanted = [(claim, np.ones(columns.capacity, np.bool_)) for claim in selected]
