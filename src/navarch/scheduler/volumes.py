@@ -85,6 +85,8 @@ class Volumes:
 
     async def bind(self, reservation: Reservation, timeout: float, wanted: Callable[[], bool]) -> None:
         """Writes the reservation and waits until it has come true. Raises NotBound; `wanted` tells whether the pod is still there."""
+        if reservation.problem:
+            raise NotBound(reservation.problem)
         changed = asyncio.Event()
         names = [name for pair in reservation.bindings for name in pair] + list(reservation.provisions)
         for name in names:

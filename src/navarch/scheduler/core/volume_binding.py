@@ -45,6 +45,8 @@ class Reservation:
     bindings: tuple[tuple[str, str], ...] = ()
     """(claim, volume)."""
     provisions: tuple[str, ...] = ()
+    problem: str = ""
+    """Why the node cannot give it any more, when others were faster since it was chosen."""
 
 
 @dataclass(slots=True)
@@ -66,7 +68,9 @@ class Plan:
     """Claims that are to be provisioned for a node already."""
 
     def on(self, slot: int, node: str) -> Reservation:
-        """What one node, which was not refused, gives."""
+        """What one node gives."""
+        if said := [r.text for r in self.refusals if r.nodes[slot]]:
+            return Reservation(node, problem=", ".join(said))
         found = [(claims.key(m.claim), m.volumes[int(m.chosen[slot])]) for m in self.matches if m.chosen[slot] >= 0]
         made = [*self.selected, *(claims.key(m.claim) for m in self.matches if m.chosen[slot] < 0)]
         return Reservation(node, tuple(found), tuple(made))
