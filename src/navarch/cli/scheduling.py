@@ -27,6 +27,7 @@ from navarch.machinery import codec
 from navarch.scheduler import configuration, reading
 from navarch.scheduler.core import explain as words
 from navarch.scheduler.core.profile import DEFAULT, Profile
+from navarch.scheduler.core.storage import StorageObject
 from navarch.scheduler.core.what_if import Fill, Placement, Snapshot, Trial, renamed
 
 _TEMPLATES = {"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController", "Job", "DaemonSet"}
@@ -35,19 +36,21 @@ _TEMPLATES = {"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController"
 def simulate(given: Sequence[str]) -> int:
     """`navarch simulate`: where everything would go, what would be evicted, what stays pending and why, how full nodes get."""
     wanted = parser("simulate", "Try a manifest, more nodes, or fewer, on a copy of the cluster")
-    wanted.add_argument("-f", "--filename", action="append", default=[], help="a manifest: pods, or what makes pods")
+    wanted.add_argument("-f", "--filename", action="append", default=[], help="a manifest: pods, what makes pods, and their claims")
     wanted.add_argument("--add-nodes", action="append", default=[], metavar="N:cpu=8,memory=32Gi[,pods=110][,label.KEY=VALUE]")
     wanted.add_argument("--drain", action="append", default=[], metavar="NODE", help="cordon a node and move its pods")
     wanted.add_argument("--remove", action="append", default=[], metavar="NODE", help="take a node away and move its pods")
     flags = wanted.parse_args(given)
     snapshot, priorities = read(flags)
     snapshot.nodes += [node for text in flags.add_nodes for node in added_nodes(text)]
+    documents = [obj for file in flags.filename for obj in _documents(file)]
+    snapshot.storage += [_named(obj) for obj in documents if isinstance(obj, StorageObject)]
     trial = Trial(snapshot, profile_of(flags))
     names = [n.metadata.name or "" for n in snapshot.nodes if n.metadata]
     moved = [pod for name in flags.drain for pod in trial.drain(name, remove=False)]
     moved += [pod for name in flags.remove for pod in trial.drain(name, remove=True)]
     waiting = [p for p in snapshot.pods if p.spec and not p.spec.nodeName and not (p.status and p.status.phase in ("Succeeded", "Failed"))]
-    made = [pod for file in flags.filename for pod in pods_of(_documents(file), names, priorities)]
+    made = pods_of(iter(documents), names, priorities)
     placements = trial.place([*waiting, *moved, *made])
     _print_placements(placements)
     say("")
@@ -134,6 +137,13 @@ def pods_of(objects: Iterator[Any], nodes: Sequence[str], priorities: dict[str, 
             number = 1 if once else _number(obj, len(nodes))
             found += [_ready(_template(obj), str(i), priorities) for i in range(number)]
     return found
+
+
+def _named(obj: StorageObject) -> StorageObject:
+    """As the API server would take it: a claim is in a namespace."""
+    if isinstance(obj, core_v1.PersistentVolumeClaim) and obj.metadata is not None:
+        obj.metadata.namespace = obj.metadata.namespace or "default"
+    return obj
 
 
 def _number(obj: dict[str, Any], nodes: int) -> int:
