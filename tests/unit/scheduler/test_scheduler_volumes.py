@@ -148,6 +148,29 @@ def test_a_claim_that_got_its_volume_counts_as_that_volume() -> None:
     assert tried(core, pod("p1", "c1")) == "a"
 
 
+def test_one_that_is_there_and_one_that_is_new() -> None:
+    objects = (limit("a", 2), *(volume(f"v{i}", handle=f"h{i}") for i in range(3)), *(claim(f"c{i}", f"v{i}") for i in range(3)))
+    core = core_of(node("a"), objects=objects)
+    placed(core, pod("p0", "c0"), "a")
+    assert tried(core, pod("p1", "c0", "c1")) == "a"
+    assert "exceed max volume count" in tried(core, pod("p1", "c0", "c1", "c2"))
+
+
+def test_one_that_is_only_attached_counts_beside_the_pod_that_wants_it() -> None:
+    """As upstream has it: until the attachment goes, the node may be full for the very volume it has."""
+    core = core_of(node("a"), objects=(limit("a", 1), volume("v0", handle="h0"), claim("c0", "v0"), attachment("x", "a", "v0")))
+    assert "exceed max volume count" in tried(core, pod("p", "c0"))
+
+
+def test_a_volume_that_is_heard_of_later_counts_as_itself() -> None:
+    made = storage_class("made", DRIVER)
+    core = core_of(node("a"), objects=(made, limit("a", 1), claim("c0", "v0", where="made"), volume("v1", handle="h"), claim("c1", "v1")))
+    placed(core, pod("p0", "c0"), "a")
+    assert "exceed max volume count" in tried(core, pod("p1", "c1"))
+    put(core, volume("v0", handle="h"))
+    assert tried(core, pod("p1", "c1")) == "a"
+
+
 def test_disks_of_former_in_tree_plugins_count_against_their_driver() -> None:
     driver = storage_v1.CSINodeDriver(name="ebs.csi.aws.com", allocatable=storage_v1.VolumeNodeResources(count=1))
     core = core_of(node("a"))
