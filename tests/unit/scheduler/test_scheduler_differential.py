@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pathlib
 import sys
 from types import ModuleType
@@ -35,7 +36,9 @@ def _beside(name: str) -> ModuleType:
 reference: Any = _beside("reference")
 clusters: Any = _beside("clusters")
 storages: Any = _beside("storages")
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+TIMES = int(os.environ.get("NAVARCH_SOAK", "1"))
+"""How many times as many examples as usual: `make soak`."""
+MANY = settings(max_examples=300 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def core_of(nodes: list[v1.Node], pods: list[v1.Pod], storage: Any = None) -> Core:
@@ -138,7 +141,7 @@ def test_the_same_with_volumes(data: st.DataObject, pod: v1.Pod) -> None:
     compare_reservations(core, cluster, pod)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data(), clusters.pod("new"))
 def test_the_same_with_volumes_while_storage_changes(data: st.DataObject, pod: v1.Pod) -> None:
     """Counts and plans that live through changes of storage say what new ones would."""
@@ -185,7 +188,7 @@ def test_preemption_with_volumes(data: st.DataObject, pod: v1.Pod, seed: int) ->
             assert tuple(sorted(v.name for v in found.victims)) == expected[found.node].victims
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(clusters.clusters(pods=3), st.lists(clusters.pod("x"), min_size=2, max_size=3), st.data())
 def test_the_same_while_the_cluster_changes(cluster: tuple[list[v1.Node], list[v1.Pod]], templates: list[v1.Pod], data: st.DataObject) -> None:
     """Boards and counters that live through scheduling, deletions and node changes say what new ones would."""
@@ -228,7 +231,7 @@ def _schedule_one(core: Core, reader: Reader, nodes: list[v1.Node], pods: list[v
             assert refused.message.startswith(f"0/{len(nodes)} nodes are available")
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(clusters.clusters(nodes=4, pods=10), clusters.pod("x9"), st.integers(0, 2), st.integers(0, 100))
 def test_preemption_evicts_what_the_reference_would(cluster: tuple[list[v1.Node], list[v1.Pod]], pod: v1.Pod, allowed: int, seed: int) -> None:
     nodes, pods = cluster
