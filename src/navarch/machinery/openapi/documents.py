@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from navarch.machinery.openapi import gnostic, paths, schemas
+from navarch.machinery.openapi import gnostic, paths, prose, schemas
 from navarch.machinery.openapi.schemas import V2, V3, Custom, Tree
 
 INFO = {"title": "Kubernetes", "version": "1.36"}
@@ -178,7 +178,7 @@ class Publisher:
         customs: Sequence[Custom] = self._customs
         if not path.startswith("v2"):
             customs = [custom for custom in self._customs if v3_path(custom.group, custom.version) == path]
-        return digest(msgspec.json.encode([self._release, path, *map(seen, customs)]))
+        return digest(msgspec.json.encode([self._release, prose.edition(), path, *map(seen, customs)]))
 
 
 def seen(custom: Custom) -> Any:

@@ -1,6 +1,7 @@
 """Types as OpenAPI schemas.
 
-In: the fact table of the built-in types, or a custom resource's `openAPIV3Schema`. Out: plain dicts, in the dialect of v2 or v3.
+In: the fact table of the built-in types and what `prose` says of them, or a custom resource's `openAPIV3Schema`. Out: plain dicts,
+in the dialect of v2 or v3.
 The dialects differ: v3 knows defaults, `nullable` and `oneOf`, and wraps a reference that has anything beside it in `allOf`; v2
 knows none of these.
 
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 
 from navarch.machinery import schema as schemas
+from navarch.machinery.openapi import prose
 
 Tree = dict[str, Any]
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
@@ -25,10 +27,6 @@ OBJECT_META, LIST_META = META + "ObjectMeta", META + "ListMeta"
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 GVK = "x-kubernetes-group-version-kind"
-ENVELOPE = {
-    "apiVersion": "The version of the schema that this object is written in.",
-    "kind": "What kind of object this is.",
-}
 EXTENSIONS = {"list": "x-kubernetes-list-type", "keys": "x-kubernetes-list-map-keys", "map": "x-kubernetes-map-type"}
 PATCHES = {"patch": "x-kubernetes-patch-strategy", "mergeKey": "x-kubernetes-patch-merge-key"}
 
@@ -87,9 +85,11 @@ def of_type(name: str, dialect: Dialect, group: str | None = None, version: str 
     """A built-in type's schema. Kinds that every group has (DeleteOptions, WatchEvent) name that of a group version and the core's."""
     table = schemas.builtin()
     declared = table.types[name]
+    told = prose.of_type(name, declared)
+    about: Tree = {"description": told[prose.ABOUT]} if prose.ABOUT in told else {}
     if "fields" not in declared:
-        return of_scalar(name, declared["scalar"], dialect)
-    made: Tree = {"type": "object"}
+        return {**about, **of_scalar(name, declared["scalar"], dialect)}
+    made: Tree = {**about, "type": "object"}
     required = [field for field, fact in declared["fields"].items() if fact.get("req")]
     if required:
         made["required"] = sorted(required)
@@ -99,9 +99,9 @@ def of_type(name: str, dialect: Dialect, group: str | None = None, version: str 
     }
     for field, values in enums().get(name, {}).items():
         allow(made["properties"][field], values)
-    for field, text in ENVELOPE.items():
-        if field in made["properties"] and "gvk" in declared:
-            made["properties"][field] = {"description": text, **made["properties"][field]}
+    for field, text in told.items():
+        if field in made["properties"]:
+            made["properties"][field] = with_text(made["properties"][field], text, dialect)
     if declared.get("gvk"):
         kinds = [gvk for gvk in declared["gvk"] if group is None or len(declared["gvk"]) < 3 or gvk[:2] in (["", "v1"], [group, version])]
         made[GVK] = [{"group": g, "kind": k, "version": v} for g, v, k in kinds]
@@ -156,6 +156,11 @@ def of_field(fact: Tree, dialect: Dialect, *, present: bool) -> Tree:
     return {**made, **beside}
 
 
+def with_text(place: Tree, text: str, dialect: Dialect) -> Tree:
+    """A field's schema, described. v2 says it beside a reference, which v3 must wrap for that."""
+    return {"description": text, **({"allOf": [place]} if dialect.v3 and "$ref" in place else place)}
+
+
 def of_shape(shape: Any, dialect: Dialect) -> Tree:
     if isinstance(shape, list):
         inner = of_shape(shape[1], dialect)
@@ -208,7 +213,7 @@ def of_custom(custom: Custom, dialect: Dialect) -> dict[str, Tree]:
         "properties": {
             **envelope(),
             "items": {"type": "array", "description": f"The {custom.plural}.", "items": dialect.reference(custom.name)},
-            "metadata": described(dialect, LIST_META, "Standard metadata of a list."),
+            "metadata": described(dialect, LIST_META, prose.LIST["metadata"]),
         },
     }
     for kind, tree in ((custom.kind, made), (custom.list_kind, listed)):
@@ -225,18 +230,16 @@ def root(custom: Custom, dialect: Dialect) -> Tree:
         return {"type": "object"}
     made = copied(given, dialect)
     properties = {**made.get("properties", {}), **envelope()}
-    properties["metadata"] = described(dialect, OBJECT_META, "Standard metadata of an object.")
+    properties["metadata"] = described(dialect, OBJECT_META, prose.OBJECT["metadata"])
     return {**made, "type": "object", "properties": dict(sorted(properties.items()))}
 
 
 def envelope() -> Tree:
-    return {name: {"type": "string", "description": text} for name, text in ENVELOPE.items()}
+    return {name: {"type": "string", "description": text} for name, text in prose.ENVELOPE.items()}
 
 
 def described(dialect: Dialect, name: str, text: str) -> Tree:
-    if dialect.v3:
-        return {"description": text, "allOf": [dialect.reference(name)]}
-    return {"description": text, **dialect.reference(name)}
+    return with_text(dialect.reference(name), text, dialect)
 
 
 def copied(node: Tree, dialect: Dialect) -> Tree:
@@ -247,7 +250,7 @@ def copied(node: Tree, dialect: Dialect) -> Tree:
     elif node.get("x-kubernetes-int-or-string") and "anyOf" not in made:
         made["anyOf"] = [{"type": "integer"}, {"type": "string"}]
     if made.get("x-kubernetes-embedded-resource") and (dialect.v3 or not made.get("x-kubernetes-preserve-unknown-fields")):
-        metadata = described(dialect, OBJECT_META, "Standard metadata of an object.")
+        metadata = described(dialect, OBJECT_META, prose.OBJECT["metadata"])
         made["properties"] = {**made.get("properties", {}), **envelope(), "metadata": metadata}
         made["required"] = [*made.get("required", []), *(f for f in ("kind", "apiVersion") if f not in made.get("required", []))]
     return made
