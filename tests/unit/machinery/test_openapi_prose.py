@@ -91,3 +91,15 @@ def test_no_file_is_read_before_a_document_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_field_does_not_say_what_its_type_says() -> None:
+    """kubectl prints one right below the other."""
+    same = [
+        (name, of)
+        for name, declared in TYPES.items()
+        for of, fact in declared.get("fields", {}).items()
+        for referred in schemas.referred(fact["t"])
+        if of in (told := prose.of_type(name, declared)) and told[of] == prose.of_type(referred, TYPES[referred]).get(prose.ABOUT)
+    ]
+    assert same == []

@@ -29,7 +29,7 @@ ABOUT = "about"
 META = "meta"
 """The group of all that is apimachinery's: ObjectMeta, LabelSelector, Quantity."""
 ENVELOPE = {
-    "apiVersion": "The API group and version that this object is written in, as in `apps/v1`.",
+    "apiVersion": "The API group and version that this object is written in, as in apps/v1.",
     "kind": "What this object is, in CamelCase.",
 }
 OBJECT = {**ENVELOPE, "metadata": "The object's name, namespace, labels and what else every object has."}
