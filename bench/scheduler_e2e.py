@@ -178,11 +178,28 @@ async def latency(nodes: int) -> None:
             )
 
 
+async def full(nodes: int, pods: int) -> None:
+    """What the scheduler holds of a cluster full of pods."""
+    async with cluster(nodes) as (client, config):
+
+        async def make(i: object) -> None:
+            assert isinstance(i, int)
+            pod = shapes.pod(f"placed-{i}", msgspec.structs.replace(shapes.spec(), automountServiceAccountToken=False, nodeName=f"node-{i % nodes}"))
+            assert pod.metadata is not None
+            pod.metadata.uid = None
+            await client.create(pod)
+
+        await each(16, list(range(pods)), make)
+        with component("scheduler", "--kubeconfig", config, "--leader-elect=false") as process:
+            print(f"scheduler with {nodes:,} nodes and {pods:,} pods: {memory(process.pid):.0f} MiB  (aim 250)", flush=True)
+
+
 def main() -> int:
     nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
     pods = int(sys.argv[2]) if len(sys.argv) > 2 else 3_000
     asyncio.run(throughput(nodes, pods))
     asyncio.run(latency(5 * nodes))
+    asyncio.run(full(5 * nodes, 50 * nodes))
     return 0
 
 

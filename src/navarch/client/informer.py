@@ -5,8 +5,9 @@
     group.start("pods", pods.run())
     await pods.synced.wait()
 
-Objects are shared and must not be changed. managedFields are dropped, since no component reads them. A lost connection or
-an expired version is answered by watching or listing again; subscribers then hear only of what really differs.
+Objects are shared and must not be changed. managedFields are dropped, since no component reads them. Of many large objects an
+informer can keep less than it tells its subscribers (`keep`). A lost connection or an expired version is answered by watching or
+listing again; subscribers then hear only of what really differs.
 
 Upstream counterpart: client-go's Reflector and SharedInformer.
 """
@@ -25,7 +26,7 @@ from navarch.api import resources
 from navarch.api.scalars import Object
 from navarch.client import watch
 from navarch.client.index import Index, Indexer, key_of
-from navarch.client.rest import Client, Request, Unreachable, _query, decode_list
+from navarch.client.rest import Client, Request, Unreachable, _query, items_of
 from navarch.lib import backoff
 from navarch.machinery import errors
 
@@ -74,8 +75,11 @@ class Informer(Generic[T]):
         labels: str = "",
         fields: str = "",
         indexes: Mapping[str, Indexer[T]] | None = None,
+        keep: Callable[[T], T] | None = None,
     ) -> None:
+        """`keep` makes of an object what is kept of it; subscribers are told of the whole one if they subscribe before `run`."""
         self.kind = kind
+        self._keep = keep
         self.synced = asyncio.Event()
         self.version = ""
         self._client = client
@@ -138,13 +142,14 @@ class Informer(Generic[T]):
     async def _list(self) -> None:
         path = resources.of(self.kind).path(namespace=self._namespace)
         query = _query(labelSelector=self._labels, fieldSelector=self._fields)
-        items, meta = decode_list(self.kind, await self._client.send(Request("GET", path, query)))
-        there = {key_of(item) for item in items}
-        for key in [k for k in list(self._index.keys()) if k not in there]:
-            self._drop(key)
-        for item in items:
+        listed = items_of(self.kind, await self._client.send(Request("GET", path, query)))
+        if len(self._index):
+            there = set(listed.keys())
+            for key in [k for k in list(self._index.keys()) if k not in there]:
+                self._drop(key)
+        for item in listed:
             self._take(item)
-        self.version = meta.resourceVersion or ""
+        self.version = listed.version
         self.synced.set()
 
     async def _watch(self) -> None:
@@ -167,7 +172,7 @@ class Informer(Generic[T]):
     def _take(self, obj: T) -> None:
         metadata: Any = getattr(obj, "metadata", None)
         metadata.managedFields = None
-        old = self._index.put(obj)
+        old = self._index.put(obj if self._keep is None else self._keep(obj))
         if old is None:
             self._tell(Added(obj))
         elif _version(old) != _version(obj):

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -164,11 +164,11 @@ class Client:
             if revision and not page:
                 query |= {"resourceVersion": str(revision), "resourceVersionMatch": "Exact"}
             request = Request("GET", resources.of(kind).path(namespace=namespace), _query(**query))
-            items, meta = decode_list(kind, await self.send(request))
-            found += items
-            page = meta.continue_ or ""
+            listed = items_of(kind, await self.send(request))
+            found += listed
+            page = listed.metadata.continue_ or ""
             if not page:
-                return found, meta.resourceVersion or ""
+                return found, listed.version
 
     async def create(self, obj: T, namespace: str | None = None) -> T:
         """Creates an object in its own namespace, or the one given."""
@@ -242,15 +242,57 @@ class Client:
         await self.send(Request("PUT", resources.of(kind).path(name, namespace, "scale"), body=codec.encode(scale)))
 
 
-def decode_list(kind: type[T], data: bytes) -> tuple[list[T], meta_v1.ListMeta]:
-    """Items of a list answer, each with its apiVersion and kind, and the list's metadata."""
-    answer: Any = codec.decode(resources.of(kind).list_type, data)
-    version, name = resources.group_version_kind(kind)
-    items: list[T] = answer.items or []
-    for item in items:
-        stamped: Any = item
-        stamped.apiVersion, stamped.kind = version, name
-    return items, answer.metadata or meta_v1.ListMeta()
+class _Answer(msgspec.Struct):
+    metadata: meta_v1.ListMeta = msgspec.field(default_factory=meta_v1.ListMeta)
+    items: builtins.list[msgspec.Raw] | None = None
+
+
+class _Names(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+
+
+class _Named(msgspec.Struct):
+    metadata: _Names
+
+
+_answer = msgspec.json.Decoder(_Answer)
+_named = msgspec.json.Decoder(_Named)
+
+
+@dataclass(frozen=True, slots=True)
+class Items(Generic[T]):
+    """A list answer. Items are decoded one by one, each with its apiVersion and kind, so that who keeps little of each needs little."""
+
+    kind: type[T]
+    metadata: meta_v1.ListMeta
+    raw: builtins.list[msgspec.Raw]
+
+    @property
+    def version(self) -> str:
+        return self.metadata.resourceVersion or ""
+
+    def keys(self) -> Iterator[str]:
+        """`namespace/name` of each item, or its name."""
+        for item in self.raw:
+            found = _named.decode(item).metadata
+            yield f"{found.namespace}/{found.name}" if found.namespace else found.name
+
+    def __iter__(self) -> Iterator[T]:
+        version, name = resources.group_version_kind(self.kind)
+        for item in self.raw:
+            made: Any = codec.decode(self.kind, bytes(item))
+            made.apiVersion, made.kind = version, name
+            yield made
+
+
+def items_of(kind: type[T], data: bytes) -> Items[T]:
+    """The items of a list answer. codec.DecodeError when it is none."""
+    try:
+        answer = _answer.decode(data)
+    except msgspec.MsgspecError as error:
+        raise codec.DecodeError(str(error)) from error
+    return Items(kind, answer.metadata, answer.items or [])
 
 
 def _failure(status: int, body: bytes) -> errors.ApiError:

@@ -131,7 +131,7 @@ class Scheduler:
         self._slots = asyncio.Semaphore(_BINDINGS_AT_ONCE)
         self._recorder = Recorder(client, next(iter(settings.profiles)))
         self._statuses = Statuses(client, self._recorder)
-        self._pods = Informer(client, core_v1.Pod)
+        self._pods = Informer(client, core_v1.Pod, keep=None if settings.extenders else known)
         self._nodes = Informer(client, core_v1.Node)
         self._namespaces = Informer(client, core_v1.Namespace)
         self._budgets = Informer(client, policy_v1.PodDisruptionBudget)
@@ -153,7 +153,7 @@ class Scheduler:
     async def start(self, group: tasks.Group) -> None:
         """Fills the columns, then schedules."""
         self._group = group
-        for informer in self._informers:
+        for informer in self._informers[:-1]:
             group.start(f"informer {informer.kind.__name__}", informer.run())
         for informer in self._informers[:-1]:
             await informer.synced.wait()
@@ -162,8 +162,9 @@ class Scheduler:
         self._volumes.start()
         self._budgets.subscribe(self._budget_changed)
         await self._groups.start(group)
-        await self._pods.synced.wait()
         self._pods.subscribe(self._pod_changed)
+        group.start("informer Pod", self._pods.run())
+        await self._pods.synced.wait()
         group.start("events", self._recorder.run())
         for number in range(WRITERS):
             group.start(f"statuses {number}", self._statuses.run())
@@ -492,6 +493,16 @@ class Scheduler:
         else:
             self._queue.retry(waiting, time.time())
         self._happened(Event.POD_GONE)
+
+
+def known(pod: core_v1.Pod) -> core_v1.Pod:
+    """What is kept of a pod that has its node: who it is. What it asks for is in the columns. (2 KB instead of 7 each.)"""
+    if pod.spec is None or not pod.spec.nodeName:
+        return pod
+    m = _meta(pod)
+    metadata = meta_v1.ObjectMeta(name=m.name, namespace=m.namespace, uid=m.uid, resourceVersion=m.resourceVersion, generation=m.generation)
+    spec = core_v1.PodSpec(nodeName=pod.spec.nodeName, schedulerName=pod.spec.schedulerName)
+    return core_v1.Pod(apiVersion=pod.apiVersion, kind=pod.kind, metadata=metadata, spec=spec)
 
 
 def _node_events(old: core_v1.Node, node: core_v1.Node) -> list[Event]:

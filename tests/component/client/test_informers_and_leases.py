@@ -60,6 +60,31 @@ async def test_an_informer_follows() -> None:
         assert names(maps) == set()
 
 
+async def test_an_informer_can_keep_less_than_it_tells() -> None:
+    def bare(obj: core_v1.ConfigMap) -> core_v1.ConfigMap:
+        return core_v1.ConfigMap(metadata=obj.metadata)
+
+    seen: list[tuple[object, ...]] = []
+
+    def tell(change: Change[core_v1.ConfigMap]) -> None:
+        seen.append((change.old.data, change.new.data) if isinstance(change, Modified) else (change.obj.data,))
+
+    async with server.running() as api, tasks.Group() as group:
+        first = config("a")
+        first.data = {"k": "1"}
+        await api.client.create(first)
+        maps: Maps = Informer(api.client, core_v1.ConfigMap, "default", fields="metadata.name=a", keep=bare)
+        maps.subscribe(tell)
+        group.start("maps", maps.run())
+        await maps.synced.wait()
+        await api.client.patch(core_v1.ConfigMap, "a", {"data": {"k": "2"}}, "default")
+        await waiting.until(lambda: len(seen) == 2)
+        assert seen == [({"k": "1"},), (None, {"k": "2"})]
+        kept = maps.get("a", "default")
+        assert kept is not None and kept.data is None
+        group.cancel()
+
+
 async def test_an_informer_of_a_selection_forgets_what_leaves_it() -> None:
     async with server.running() as api, following(api.client, "color=red") as (maps, told):
         await api.client.create(config("a", color="red"))
