@@ -73,10 +73,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A kind, and the keys an object of it (or its former self) concerns."""
+    """A kind, and the keys an object of it (or its former self) concerns; `when` says which changes matter."""
 
     kind: type[Object]
     keys: Keys
+    when: Callable[[informers.Change[Any]], bool] = lambda change: True
 
 
 class Reconciler(Protocol):
@@ -104,12 +105,14 @@ class Runner:
         self._controller = controller
         self.queue: WorkQueue[str] = WorkQueue(_RETRY)
         for watch in controller.watches():
-            context.informer(watch.kind).subscribe(self._receiver(watch.keys))
+            context.informer(watch.kind).subscribe(self._receiver(watch))
 
-    def _receiver(self, keys: Keys) -> Callable[[informers.Change[Any]], None]:
-        add = self.queue.add
+    def _receiver(self, watch: Watch) -> Callable[[informers.Change[Any]], None]:
+        add, keys, when = self.queue.add, watch.keys, watch.when
 
         def receive(change: informers.Change[Any]) -> None:
+            if not when(change):
+                return
             match change:
                 case Added(obj) | Deleted(obj):
                     found = set(keys(obj))

@@ -1,6 +1,8 @@
 """ResourceQuotas: keeps `status.used` what the namespace's objects really use.
 
-Admission counts up as objects are made; this counts anew, so that what went is given back.
+Admission counts up as objects are made; this counts anew, so that what went is given back. It does not count because of what
+admission wrote, nor because of a new object: what admission has counted may not be stored yet, and counting then would give away
+what was just taken.
 
 Upstream counterpart: pkg/controller/resourcequota.
 """
@@ -15,21 +17,22 @@ import msgspec
 from navarch.api import resources
 from navarch.api.core import v1 as core_v1
 from navarch.api.scalars import Object
+from navarch.client.informer import Change, Deleted, Modified
 from navarch.client.rest import Request
 from navarch.controllers import owners
 from navarch.controllers.engine import Context, Reconciler, Watch
 from navarch.controllers.owners import meta
 from navarch.machinery import errors, quantity, usage
 
-_WATCHED: tuple[type[Object], ...] = (
+_COUNTED: tuple[type[Object], ...] = (
     core_v1.Pod,
     core_v1.Service,
     core_v1.ConfigMap,
     core_v1.Secret,
     core_v1.PersistentVolumeClaim,
     core_v1.ReplicationController,
+    core_v1.ResourceQuota,
 )
-_COUNTED: tuple[type[Object], ...] = (*_WATCHED, core_v1.ResourceQuota)
 _RECOUNT_SECONDS = 300.0
 _COUNT = "count/"
 
@@ -50,9 +53,9 @@ class QuotaController(Reconciler):
         self._quotas = context.informer(core_v1.ResourceQuota)
 
     def watches(self) -> Iterable[Watch]:
-        yield Watch(core_v1.ResourceQuota, lambda q: self._keys(q) or [owners.key_of(q)])
-        for kind in _WATCHED:
-            yield Watch(kind, self._keys)
+        yield Watch(core_v1.ResourceQuota, lambda quota: [owners.key_of(quota)], when=_limits_changed)
+        for kind in _COUNTED:
+            yield Watch(kind, self._keys, when=_may_give_back)
 
     def _keys(self, obj: Object) -> list[str]:
         """The quotas of an object's namespace."""
@@ -96,6 +99,26 @@ class QuotaController(Reconciler):
         except errors.NotFound:
             return 0
         return len(msgspec.json.decode(data, type=_Count).items or ())
+
+
+def _limits_changed(change: Change[Any]) -> bool:
+    return not isinstance(change, Modified) or change.old.spec != change.new.spec
+
+
+def _may_give_back(change: Change[Any]) -> bool:
+    """Whether a change can lessen what is used: an object that goes, asks for something else, or comes to its end."""
+    match change:
+        case Deleted():
+            return True
+        case Modified(old, new) if not isinstance(new, core_v1.ResourceQuota):
+            return getattr(old, "spec", None) != getattr(new, "spec", None) or _end(old) != _end(new)
+    return False
+
+
+def _end(obj: Object) -> tuple[str | None, str | None]:
+    """How far an object has come towards its end: when it is to go, and a pod's phase."""
+    status = obj.status if isinstance(obj, core_v1.Pod) else None
+    return meta(obj).deletionTimestamp, status.phase if status is not None else None
 
 
 def _same(status: core_v1.ResourceQuotaStatus, held: core_v1.ResourceQuotaStatus | None) -> bool:

@@ -350,3 +350,32 @@ async def test_a_job_fails_when_it_has_failed_enough(cluster: Cluster, ns: str) 
     assert found.status is not None and found.status.failed == 1
     failed = next(c for c in found.status.conditions or () if c.type == "Failed")
     assert (failed.reason, failed.message) == ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
+
+
+# ---- quotas -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_admission_took_from_a_quota_is_not_given_away_again(cluster: Cluster, ns: str) -> None:
+    async def used() -> str | int | float | None:
+        found = await cluster.client.get(core_v1.ResourceQuota, "q", ns)
+        return ((found.status.used if found.status else None) or {}).get("cpu")
+
+    def pod(name: str, cpu: str) -> core_v1.Pod:
+        container = core_v1.Container(name="c", image="x", resources=core_v1.ResourceRequirements(requests={"cpu": cpu}))
+        return core_v1.Pod(metadata=meta_v1.ObjectMeta(name=name, namespace=ns), spec=core_v1.PodSpec(containers=[container]))
+
+    spec = core_v1.ResourceQuotaSpec(hard={"cpu": "1"})
+    await cluster.client.create(core_v1.ResourceQuota(metadata=meta_v1.ObjectMeta(name="q", namespace=ns), spec=spec))
+
+    async def free() -> bool:
+        return await used() == "0"
+
+    for number in range(25):
+        await waiting.until(free, what="the quota to be free")
+        await cluster.client.create(pod(f"fits-{number}", "500m"))
+        for _ in range(5):
+            assert await used() == "500m"
+            with pytest.raises(errors.Forbidden, match="exceeded quota: q, requested: cpu=600m, used: cpu=500m, limited: cpu=1"):
+                await cluster.client.create(pod("too-large", "600m"))
+            await asyncio.sleep(0.003)
+        await cluster.client.delete(core_v1.Pod, f"fits-{number}", ns, grace=0)
