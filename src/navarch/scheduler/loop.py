@@ -15,6 +15,7 @@ import logging
 import os
 import random
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from navarch.lib import backoff, tasks
 from navarch.machinery import claims, errors, timestamps
 from navarch.scheduler import configuration
 from navarch.scheduler.attempts import Case
-from navarch.scheduler.core import explain, owners, plugins, terms
+from navarch.scheduler.core import check, explain, owners, plugins, terms
 from navarch.scheduler.core.decision import Journal, Record
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor, budget_of
@@ -87,6 +88,7 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
         async with tasks.Group() as group:
             scheduler = Scheduler(client, settings)
             await scheduler.start(group)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, scheduler.check)
             ready()
             if not elect:
                 await asyncio.Event().wait()
@@ -170,6 +172,13 @@ class Scheduler:
             group.start(f"statuses {number}", self._statuses.run())
         group.start("schedule", self._loop())
         group.start("extenders", self._lane.run())
+
+    def check(self) -> None:
+        """Compares the columns with columns made anew, and logs what differs (SIGUSR2)."""
+        found = check.differences(self._columns, self._nodes.list())
+        for text in found:
+            _log.error("columns: %s", text)
+        _log.info("columns checked: %d nodes, %d pods, %d differences", self._columns.alive_count, len(self._columns.placed), len(found))
 
     # ---- observing ----
 

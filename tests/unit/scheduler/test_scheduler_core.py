@@ -6,7 +6,7 @@ import numpy as np
 
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.scheduler.core import topology
+from navarch.scheduler.core import check, topology
 from navarch.scheduler.core.profile import Fit, Point, Profile
 from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
 from navarch.scheduler.core.terms import Demand, Reader
@@ -158,3 +158,14 @@ def test_a_draw_does_not_depend_on_the_order_of_nodes() -> None:
     forward, backward = core(*(node(n) for n in names)), core(*(node(n) for n in reversed(names)))
     for seed in range(20):
         assert forward.schedule(demand("a"), seed) == backward.schedule(demand("a"), seed)
+
+
+def test_the_check_finds_what_is_wrong_with_the_columns() -> None:
+    nodes = [node("n1", cpu="2"), node("n2", cpu="2")]
+    cluster = core(*nodes)
+    cluster.columns.put_pod(demand("a"), "n1")
+    assert check.differences(cluster.columns, nodes) == []
+    cluster.columns.requested[0, cluster.columns.slots["n1"]] += 7
+    cluster.columns.unschedulable[cluster.columns.slots["n2"]] = True
+    found = check.differences(cluster.columns, [*nodes, node("n3")])
+    assert [text.split(" is ")[0] for text in found] == ["node n3", "node n1: requested cpu", "node n2: unschedulable"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from navarch.api.core import v1
 from navarch.machinery import selectors, timestamps
-from navarch.scheduler.core import schedule, volume_binding
+from navarch.scheduler.core import check, schedule, volume_binding
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.preempt import Budget, Helpless, Preemptor
 from navarch.scheduler.core.profile import DEFAULT
@@ -212,7 +212,7 @@ def test_the_same_while_the_cluster_changes(cluster: tuple[list[v1.Node], list[v
                 _schedule_one(core, reader, nodes, pods, data.draw(st.sampled_from(templates)), step)
     for template in templates:
         compare(core, reference.Cluster(nodes, pods, clusters.NAMESPACES), template)
-    _same_columns(core, core_of(nodes, pods))
+    assert check.differences(core.columns, nodes) == []
 
 
 def _schedule_one(core: Core, reader: Reader, nodes: list[v1.Node], pods: list[v1.Pod], template: v1.Pod, step: int) -> None:
@@ -263,17 +263,3 @@ def test_preemption_evicts_what_the_reference_would(cluster: tuple[list[v1.Node]
     else:
         assert tuple(sorted(v.name for v in found.victims)) == expected[found.node].victims
         assert found.violations == expected[found.node].rank[0]
-
-
-def _same_columns(live: Core, fresh: Core) -> None:
-    """The debug check: columns that lived through changes equal those built from scratch."""
-    for name, slot in live.columns.slots.items():
-        if not live.columns.alive[slot]:
-            continue
-        other = fresh.columns.slots[name]
-        for resource, row in live.columns.resources.items():
-            wanted = fresh.columns.row(resource)
-            assert live.columns.allocatable[row, slot] == fresh.columns.allocatable[wanted, other], (name, resource)
-            assert live.columns.requested[row, slot] == fresh.columns.requested[wanted, other], (name, resource)
-        assert (live.columns.scored[:, slot] == fresh.columns.scored[:, other]).all()
-        assert set(live.columns.by_slot[slot]) == set(fresh.columns.by_slot[other])

@@ -118,6 +118,10 @@ class Counters:
 
     # ---- asking ----
 
+    def kinds(self) -> tuple[Kind, ...]:
+        """What is counted at present."""
+        return tuple(self._tallies)
+
     def tally(self, kind: Kind) -> Tally:
         """How many pods of a kind there are, per node."""
         tally = self._tallies.get(kind)
