@@ -23,6 +23,7 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.cli.cluster import DATA, say, table
 from navarch.client import kubeconfig, rest
+from navarch.lib import integers
 from navarch.machinery import codec
 from navarch.scheduler import configuration, reading
 from navarch.scheduler.core import explain as words
@@ -174,7 +175,8 @@ def _ready(pod: core_v1.Pod, suffix: str, priorities: dict[str, int]) -> core_v1
 def added_nodes(text: str) -> list[core_v1.Node]:
     """Nodes of `3:cpu=8,memory=32Gi`."""
     number, colon, rest_of = text.partition(":")
-    if not colon or not number.isdigit():
+    count = integers.parse(number, 0, 10_000)
+    if not colon or count is None:
         raise ValueError(f'"{text}" is not N:cpu=8,memory=32Gi')
     amounts: dict[str, str | int | float] = {"pods": "110"}
     labels: dict[str, str] = {}
@@ -186,7 +188,7 @@ def added_nodes(text: str) -> list[core_v1.Node]:
             labels[key.removeprefix("label.")] = value
         else:
             amounts[key] = value
-    return [_added(f"added-{i}", amounts, labels) for i in range(int(number))]
+    return [_added(f"added-{i}", amounts, labels) for i in range(count)]
 
 
 def _added(name: str, amounts: dict[str, str | int | float], labels: dict[str, str]) -> core_v1.Node:

@@ -17,6 +17,7 @@ from navarch.api.batch import v1 as batch_v1
 from navarch.api.core import v1 as core_v1
 from navarch.controllers import owners
 from navarch.controllers.owners import meta
+from navarch.lib import integers
 from navarch.machinery import timestamps
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
@@ -40,8 +41,7 @@ def indexed(job: batch_v1.Job) -> bool:
 
 
 def index_of(pod: core_v1.Pod) -> int | None:
-    text = (meta(pod).annotations or {}).get(INDEX, "")
-    return int(text) if text.isdigit() else None
+    return integers.parse((meta(pod).annotations or {}).get(INDEX), least=0)
 
 
 def condition(job: batch_v1.Job, kind: str) -> batch_v1.JobCondition | None:
@@ -73,13 +73,15 @@ def pod_failed(job: batch_v1.Job, pod: core_v1.Pod) -> bool:
 # ---- index ranges -------------------------------------------------------------------------------------------------
 
 
-def parse_ranges(text: str | None) -> set[int]:
-    """`0,2-4` → {0, 2, 3, 4}."""
+def parse_ranges(text: str | None, completions: int) -> set[int]:
+    """`0,2-4` → {0, 2, 3, 4}; indexes from `completions` on are left out."""
     found: set[int] = set()
     for part in (text or "").split(","):
-        first, _, last = part.partition("-")
-        if first.isdigit():
-            found.update(range(int(first), int(last or first) + 1))
+        start, _, end = part.partition("-")
+        first = integers.parse(start, least=0)
+        last = integers.parse(end, least=0) if end else first
+        if first is not None and last is not None:
+            found.update(range(first, min(last + 1, completions)))
     return found
 
 
@@ -139,9 +141,11 @@ def _on_condition(rule: batch_v1.PodFailurePolicyRule, pod: core_v1.Pod, i: int)
 def match_success_policy(job: batch_v1.Job, succeeded: set[int]) -> str:
     """The message of the first success rule that is met, or ""."""
     policy = spec_of(job).successPolicy
+    total = spec_of(job).completions or 0
     for i, rule in enumerate((policy.rules or ()) if policy is not None else ()):
-        chosen = succeeded & parse_ranges(rule.succeededIndexes) if rule.succeededIndexes is not None else succeeded
-        enough = rule.succeededCount if rule.succeededCount is not None else len(parse_ranges(rule.succeededIndexes))
+        named = parse_ranges(rule.succeededIndexes, total)
+        chosen = succeeded & named if rule.succeededIndexes is not None else succeeded
+        enough = rule.succeededCount if rule.succeededCount is not None else len(named)
         if enough and len(chosen) >= enough:
             return f"Matched rules at index {i}"
     return ""
@@ -195,7 +199,7 @@ class _Pass:
         if indexed(job):
             total = self.spec.completions or 0
             done = {i for p in pods if phase(p) == "Succeeded" and (i := index_of(p)) is not None and i < total}
-            self.ok_indexes = {i for i in parse_ranges(self.status.completedIndexes) if i < total} | done
+            self.ok_indexes = parse_ranges(self.status.completedIndexes, total) | done
             self.succeeded = len(self.ok_indexes)
             if self.spec.backoffLimitPerIndex is not None:
                 self.bad_indexes = self._failed_indexes() - self.ok_indexes
@@ -217,12 +221,11 @@ class _Pass:
         for pod in self.pods:
             if index_of(pod) != index or not pod_failed(self.job, pod):
                 continue
-            carried = (meta(pod).annotations or {}).get(INDEX_FAILURES, "0")
-            counts.append((int(carried) if carried.isdigit() else 0) + (1 if match_failure_policy(self.job, pod).counts else 0))
+            counts.append(_carried(pod) + (1 if match_failure_policy(self.job, pod).counts else 0))
         return max(counts)
 
     def _failed_indexes(self) -> set[int]:
-        found = parse_ranges(self.status.failedIndexes)
+        found = parse_ranges(self.status.failedIndexes, self.spec.completions or 0)
         limit = self.spec.backoffLimitPerIndex or 0
         for pod in self.pods:
             index = index_of(pod)
@@ -465,8 +468,7 @@ def _waits_for_replacement(facts: _Pass, pod: core_v1.Pod) -> bool:
 
 
 def _carried(pod: core_v1.Pod) -> int:
-    text = (meta(pod).annotations or {}).get(INDEX_FAILURES, "0")
-    return int(text) if text.isdigit() else 0
+    return integers.parse((meta(pod).annotations or {}).get(INDEX_FAILURES), least=0) or 0
 
 
 def _end(facts: _Pass, out: Outcome, verdict: batch_v1.JobCondition | None, settled: bool) -> None:

@@ -15,6 +15,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
 from navarch.client.rest import Client
+from navarch.lib import integers
 from navarch.machinery import errors, selectors
 
 T = TypeVar("T", bound=Object)
@@ -180,7 +181,7 @@ def deletion_order(pod: core_v1.Pod, now: float, crowd: int = 0) -> tuple[Any, .
         bool(spec.nodeName),
         _PHASE_RANK.get(status.phase or "", 0),
         is_ready(pod),
-        int(cost) if cost.lstrip("-").isdigit() else 0,
+        integers.parse(cost, -(2**31), 2**31 - 1) or 0,
         -crowd,
         -_log_age(now - ready_since) if is_ready(pod) else 0,
         -restarts,

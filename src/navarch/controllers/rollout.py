@@ -14,6 +14,7 @@ import msgspec
 from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.lib import integers
 from navarch.machinery import codec, names, timestamps
 
 HASH_LABEL = "pod-template-hash"
@@ -103,8 +104,7 @@ def find_new(deployment: apps_v1.Deployment, sets: Sequence[apps_v1.ReplicaSet])
 
 
 def revision(obj: apps_v1.Deployment | apps_v1.ReplicaSet) -> int:
-    text = (meta(obj).annotations or {}).get(REVISION, "0")
-    return int(text) if text.isdigit() else 0
+    return integers.parse((meta(obj).annotations or {}).get(REVISION)) or 0
 
 
 def copied_annotations(deployment: apps_v1.Deployment) -> dict[str, str]:
@@ -115,11 +115,11 @@ def copied_annotations(deployment: apps_v1.Deployment) -> dict[str, str]:
 def set_annotations(deployment: apps_v1.Deployment, held: Mapping[str, str], number: int) -> dict[str, str]:
     """The annotations of the new set: copied ones, its revision (with those it had before), and the sizes it was made for."""
     made = {**held, **copied_annotations(deployment)}
-    old = held.get(REVISION, "")
-    if old and old.isdigit() and int(old) < number:
+    old = integers.parse(held.get(REVISION))
+    if old is not None and old < number:
         history = held.get(REVISION_HISTORY, "")
-        made[REVISION_HISTORY] = f"{history},{old}" if history else old
-    if not old or int(old or 0) < number:
+        made[REVISION_HISTORY] = f"{history},{old}" if history else str(old)
+    if old is None or old < number:
         made[REVISION] = str(number)
     return made | size_annotations(deployment)
 
@@ -243,8 +243,8 @@ def scaling(deployment: apps_v1.Deployment, sets: Sequence[apps_v1.ReplicaSet]) 
     """Whether the deployment was scaled since its sets were last sized."""
     total = spec_of(deployment).replicas or 0
     for rs in sets:
-        text = (meta(rs).annotations or {}).get(DESIRED, "")
-        if wanted(rs) and text.isdigit() and int(text) != total:
+        made_for = integers.parse((meta(rs).annotations or {}).get(DESIRED))
+        if wanted(rs) and made_for is not None and made_for != total:
             return True
     return False
 
@@ -277,8 +277,7 @@ def _proportional(deployment: apps_v1.Deployment, active: Sequence[apps_v1.Repli
     given = 0
     result: list[tuple[apps_v1.ReplicaSet, int]] = []
     for rs in order:
-        annotation = (meta(rs).annotations or {}).get(MOST, "")
-        before = int(annotation) if annotation.isdigit() and int(annotation) else current
+        before = integers.parse((meta(rs).annotations or {}).get(MOST), least=1) or current
         fraction = _round(wanted(rs) * allowed / before) - wanted(rs) if add else 0
         left = add - given
         share = min(fraction, left) if add > 0 else max(fraction, left)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from navarch.api.core import v1 as core_v1
+from navarch.lib import integers
 from navarch.machinery import codec, durations, field, names
 from navarch.scheduler import configuration_types as types
 
@@ -187,7 +188,7 @@ def _number(found: Found, at: str, values: list[str]) -> None:
     if len(values) != 1:
         found.append(field.invalid(at, values, "for 'Gt', 'Lt' operators, exactly one value is required"))
     for i, value in enumerate(values):
-        if not value.removeprefix("-").isdigit():
+        if integers.parse(value) is None:
             found.append(field.invalid(f"{at}[{i}]", value, "for 'Gt', 'Lt' operators, the value must be an integer"))
 
 

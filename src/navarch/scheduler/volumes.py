@@ -18,6 +18,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.storage import v1 as storage_v1
 from navarch.client.informer import Added, Change, Deleted, Informer, Modified
 from navarch.client.rest import Client, Unreachable
+from navarch.lib import integers
 from navarch.machinery import claims, errors
 from navarch.scheduler.core import volume_binding
 from navarch.scheduler.core.columns import Columns
@@ -135,8 +136,7 @@ class Volumes:
 
 
 def _version(obj: Claim | Volume) -> int:
-    version = claims.meta(obj).resourceVersion or ""
-    return int(version) if version.isdigit() else 0
+    return integers.parse(claims.meta(obj).resourceVersion) or 0
 
 
 # ---- what may help whom -------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_a_job_ends_and_counts_every_pod_once(completions: int, parallelism: int
         assert play.status.succeeded == completions
         assert play.status.completionTime
         if indexed:
-            assert jobs.parse_ranges(play.status.completedIndexes) == set(range(completions))
+            assert jobs.parse_ranges(play.status.completedIndexes, completions) == set(range(completions))
     else:
         assert play.ends["Failed"] > limit
         assert not play.status.completionTime
@@ -166,5 +166,10 @@ def test_the_failure_policy_decides_by_exit_code(code: int, action: str, fails: 
 @given(st.sets(st.integers(0, 60)))
 def test_index_ranges_are_read_as_they_are_written(indexes: set[int]) -> None:
     text = jobs.format_ranges(indexes)
-    assert jobs.parse_ranges(text) == indexes
+    assert jobs.parse_ranges(text, 61) == indexes
     assert jobs.format_ranges({0, 2, 3, 4, 9}) == "0,2-4,9"
+
+
+@pytest.mark.parametrize("text", ["0-99999999999999999999", "0-9223372036854775807", "²-3,0-1", "0-1,-7,x-y", "0-1,5-4,1-"])
+def test_index_ranges_of_a_stranger_cost_no_more_than_the_completions(text: str) -> None:
+    assert jobs.parse_ranges(text, 4) <= {0, 1, 2, 3}

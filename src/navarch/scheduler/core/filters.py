@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from navarch.api.core import v1 as core_v1
+from navarch.lib import integers
 from navarch.scheduler.core.columns import FIELD, Columns, Ints, Mask
 from navarch.scheduler.core.profile import Profile
 from navarch.scheduler.core.terms import PODS, Ask
@@ -68,10 +69,10 @@ def tolerates(toleration: core_v1.Toleration, key: str, value: str, effect: str)
 
 
 def _compares(operator: str, held: str, bound: str) -> bool:
-    try:
-        return int(held) < int(bound) if operator == "Lt" else int(held) > int(bound)
-    except ValueError:
+    number, limit = integers.parse(held), integers.parse(bound)
+    if number is None or limit is None:
         return False
+    return number < limit if operator == "Lt" else number > limit
 
 
 def _tolerated(ask: Ask, key: str, value: str, effect: str) -> bool:

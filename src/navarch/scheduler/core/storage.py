@@ -20,6 +20,7 @@ from typing import Any
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.storage import v1 as storage_v1
+from navarch.lib import integers
 from navarch.machinery import claims
 from navarch.scheduler.core import volume_terms
 from navarch.scheduler.core.volume_terms import Disk, Handle, Volumes
@@ -410,5 +411,4 @@ def limits_of(node: storage_v1.CSINode) -> Mapping[str, int]:
 
 
 def _version(obj: Claim | Volume) -> int:
-    version = claims.meta(obj).resourceVersion or ""
-    return int(version) if version.isdigit() else 0
+    return integers.parse(claims.meta(obj).resourceVersion) or 0

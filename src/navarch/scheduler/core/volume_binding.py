@@ -23,6 +23,7 @@ import numpy as np
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.storage import v1 as storage_v1
+from navarch.lib import integers
 from navarch.machinery import claims, quantity
 from navarch.scheduler.core.columns import FIELD, Columns, Ints, Mask
 from navarch.scheduler.core.filters import Refusal, View, requirement
@@ -421,5 +422,5 @@ def _away(name: str, node: str) -> Progress:
 
 
 def _older(obj: Claim | Volume, version: int) -> bool:
-    held = claims.meta(obj).resourceVersion or ""
-    return held.isdigit() and int(held) < version
+    held = integers.parse(claims.meta(obj).resourceVersion)
+    return held is not None and held < version

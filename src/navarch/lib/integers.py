@@ -1,0 +1,25 @@
+"""Integers written by others: annotations, labels, header values, revisions.
+
+In: any text. Out: the integer it writes in base 10, or None. `str.isdigit` is not the question to ask: it is true of `²`, which `int`
+refuses, and `int` refuses more than 4,300 digits.
+
+Counterpart: Go's strconv.ParseInt(text, 10, 64).
+"""
+
+from __future__ import annotations
+
+import re
+
+LEAST, MOST = -(2**63), 2**63 - 1
+_INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})\Z")
+
+
+def parse(text: str | None, least: int = LEAST, most: int = MOST) -> int | None:
+    """The integer between `least` and `most` (both included) that ASCII digits with an optional sign write; None for anything else."""
+    found = _INTEGER.match(text) if text else None
+    if found is None:
+        return None
+    value = int(found[2])
+    if found[1] == "-":
+        value = -value
+    return value if least <= value <= most else None
