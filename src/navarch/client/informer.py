@@ -18,20 +18,21 @@ import asyncio
 import builtins
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from navarch.api import resources
 from navarch.api.scalars import Object
-from navarch.client import watch
+from navarch.client import reflector, watch
 from navarch.client.index import Index, Indexer, key_of
-from navarch.client.rest import Client, Request, Unreachable, _query, items_of
-from navarch.lib import backoff
-from navarch.machinery import errors
+from navarch.client.rest import Client, Request, _query, items_of
+from navarch.machinery import codec
 
 T = TypeVar("T", bound=Object)
 _log = logging.getLogger(__name__)
+_SLICE = 256
+"""Objects of a list that are taken over before others get their turn on the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,6 @@ def _version(obj: Object) -> str:
     return metadata.resourceVersion or ""
 
 
-def _too_large(error: errors.ApiError) -> bool:
-    """Whether the server has not come as far as the version we know: its store is an older one (a restored backup)."""
-    details = error.status.details
-    return details is not None and any(c.reason == "ResourceVersionTooLarge" for c in details.causes or ())
-
-
 class Informer(Generic[T]):
     """A copy of all objects of a type, or of those of a namespace or selector."""
 
@@ -79,6 +74,7 @@ class Informer(Generic[T]):
     ) -> None:
         """`keep` makes of an object what is kept of it; subscribers are told of the whole one if they subscribe before `run`."""
         self.kind = kind
+        self.name = kind.__name__
         self._keep = keep
         self.synced = asyncio.Event()
         self.version = ""
@@ -119,40 +115,30 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """Lists and watches until cancelled."""
-        wait = backoff.Backoff(backoff.RECONNECT)
-        while True:
-            try:
-                if not self.version:
-                    await self._list()
-                    wait.reset()
-                await self._watch()
-                wait.reset()
-            except errors.ApiError as error:
-                if isinstance(error, errors.Expired | errors.Gone):
-                    self.version = ""
-                    continue
-                if _too_large(error):
-                    self.version = ""
-                _log.warning("%s: %s", self.kind.__name__, error)
-                await asyncio.sleep(wait.next() * random.uniform(0.8, 1.2))
-            except Unreachable as error:
-                _log.debug("%s: %s", self.kind.__name__, error)
-                await asyncio.sleep(wait.next() * random.uniform(0.8, 1.2))
+        await reflector.follow(self)
 
-    async def _list(self) -> None:
+    async def relist(self) -> None:
+        """Takes over what there is now. Of an object that cannot be read nothing is kept, and the log says so."""
         path = resources.of(self.kind).path(namespace=self._namespace)
         query = _query(labelSelector=self._labels, fieldSelector=self._fields)
         listed = items_of(self.kind, await self._client.send(Request("GET", path, query)))
+        there = list(listed.keys())
         if len(self._index):
-            there = set(listed.keys())
-            for key in [k for k in list(self._index.keys()) if k not in there]:
+            for key in set(self._index.keys()).difference(there):
                 self._drop(key)
-        for item in listed:
-            self._take(item)
+        for number, key in enumerate(there):
+            try:
+                self._take(listed.item(number))
+            except codec.DecodeError as error:
+                _log.warning("%s %s cannot be read and is left out: %s", self.name, key, error)
+                self._drop(key)
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
         self.version = listed.version
         self.synced.set()
 
-    async def _watch(self) -> None:
+    async def events(self) -> AsyncIterator[None]:
+        """Takes over every event after the version we know."""
         timeout = random.randint(300, 600)
         async for event in watch.stream(
             self._client,
@@ -168,6 +154,7 @@ class Informer(Generic[T]):
                 self._drop(key_of(event.object), event.object)
             elif event.type != "BOOKMARK":
                 self._take(event.object)
+            yield
 
     def _take(self, obj: T) -> None:
         metadata: Any = getattr(obj, "metadata", None)

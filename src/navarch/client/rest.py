@@ -11,6 +11,7 @@ Upstream counterpart: client-go's rest and typed clients.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -27,6 +28,7 @@ from navarch.api.autoscaling import v1 as autoscaling_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
 from navarch.client.kubeconfig import Config
+from navarch.lib import integers
 from navarch.machinery import codec, errors
 
 T = TypeVar("T", bound=Object)
@@ -37,6 +39,11 @@ PATCH_TYPES = {
     "json": "application/json-patch+json",
     "apply": "application/apply-patch+yaml",
 }
+
+
+_MOST_TRIES = 10
+"""How often a server that says it is busy is asked, the first time included."""
+_LONGEST_PAUSE = 30.0
 
 
 class Unreachable(ConnectionError):
@@ -53,6 +60,9 @@ class Request:
     body: bytes | None = None
     content_type: str = "application/json"
     timeout: float | None = 60.0
+    """Seconds the whole answer may take."""
+    silence: float | None = None
+    """Seconds without a byte after which the connection is taken for dead: for answers that have no end."""
     accept: str = "application/json"
 
     @property
@@ -112,20 +122,29 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def open(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Sends a request and hands out the answer as it arrives: for watches and logs. Raises as `send` does."""
-        timeout = aiohttp.ClientTimeout(total=request.timeout, sock_connect=5)
+        """Sends a request and hands out the answer as it arrives: for watches and logs. Raises as `send` does.
+
+        A server that is too busy and says for how long is asked again then, as client-go does.
+        """
+        timeout = aiohttp.ClientTimeout(total=request.timeout, sock_connect=5, sock_read=request.silence)
         try:
-            async with self._session.request(
-                request.method,
-                self.config.server + request.target,
-                data=request.body,
-                headers=self._headers(request),
-                timeout=timeout,
-                server_hostname=self.config.server_name or None,
-            ) as response:
-                if response.status >= 400:
-                    raise _failure(response.status, await response.read())
-                yield response
+            for left in range(_MOST_TRIES - 1, -1, -1):
+                async with self._session.request(
+                    request.method,
+                    self.config.server + request.target,
+                    data=request.body,
+                    headers=self._headers(request),
+                    timeout=timeout,
+                    server_hostname=self.config.server_name or None,
+                ) as response:
+                    if response.status < 400:
+                        yield response
+                        return
+                    refusal = _failure(response.status, await response.read())
+                    pause = _asked_to_wait(response)
+                if pause is None or not left:
+                    raise refusal
+                await asyncio.sleep(pause)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{request.method} {self.config.server}{request.path}: {error or type(error).__name__}") from error
 
@@ -278,12 +297,14 @@ class Items(Generic[T]):
             found = _named.decode(item).metadata
             yield f"{found.namespace}/{found.name}" if found.namespace else found.name
 
+    def item(self, number: int) -> T:
+        """One of the items. codec.DecodeError when it cannot be read."""
+        made: Any = codec.decode(self.kind, bytes(self.raw[number]))
+        made.apiVersion, made.kind = resources.group_version_kind(self.kind)
+        return made  # type: ignore[no-any-return]
+
     def __iter__(self) -> Iterator[T]:
-        version, name = resources.group_version_kind(self.kind)
-        for item in self.raw:
-            made: Any = codec.decode(self.kind, bytes(item))
-            made.apiVersion, made.kind = version, name
-            yield made
+        return (self.item(number) for number in range(len(self.raw)))
 
 
 def items_of(kind: type[T], data: bytes) -> Items[T]:
@@ -293,6 +314,14 @@ def items_of(kind: type[T], data: bytes) -> Items[T]:
     except msgspec.MsgspecError as error:
         raise codec.DecodeError(str(error)) from error
     return Items(kind, answer.metadata, answer.items or [])
+
+
+def _asked_to_wait(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds after which a busy server wants to be asked again; None where it refuses for another reason."""
+    if response.status != 429 and response.status < 500:
+        return None
+    asked = integers.parse(response.headers.get("Retry-After"), least=0)
+    return None if asked is None else min(float(asked), _LONGEST_PAUSE)
 
 
 def _failure(status: int, body: bytes) -> errors.ApiError:

@@ -1,7 +1,8 @@
 """Watches: bytes of a watch stream → events.
 
 In: a path and a resourceVersion. Out: `Event`s until the server ends the stream. An ERROR event becomes the ApiError it
-carries (Expired: list again). What it is not: it does not reconnect; the informer does.
+carries (Expired: list again). A stream that ends inside an event, or says nothing for longer than servers leave between two
+bookmarks, is Unreachable. What it is not: it does not reconnect; the informer does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from navarch.client.rest import Client, Request, Unreachable, _query
 from navarch.machinery import codec, errors
 
 T = TypeVar("T", bound=Object)
+SILENCE = 80.0
+"""Seconds. A server sends a bookmark every 60 s: where none comes, the connection is half open and would stay silent for ever."""
 
 
 class _Wire(msgspec.Struct):
@@ -61,13 +64,13 @@ async def stream(
         resourceVersionMatch="NotOlderThan" if initial else None,
     )
     path = resources.of(kind).path(namespace=namespace)
-    async with client.open(Request("GET", path, query, timeout=None)) as response:
+    async with client.open(Request("GET", path, query, timeout=None, silence=SILENCE)) as response:
         async for line in lines(response):
             yield _event(kind, line)
 
 
 async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The lines of an answer, of any length."""
+    """The lines of an answer, of any length. Unreachable when the connection breaks, or ends before its last line does."""
     rest = b""
     try:
         async for chunk in response.content.iter_any():
@@ -78,11 +81,16 @@ async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
                     yield rest
                 rest = part
     except (aiohttp.ClientError, OSError) as error:
-        raise Unreachable(f"watch {response.url.path}: {error}") from error
+        raise Unreachable(f"watch {response.url.path}: {error or type(error).__name__}") from error
+    if rest:
+        raise Unreachable(f"watch {response.url.path}: the stream ended inside an event, after {len(rest)} bytes of it")
 
 
 def _event(kind: type[T], line: bytes) -> Event[T]:
-    wire = _wire.decode(line)
+    try:
+        wire = _wire.decode(line)
+    except msgspec.MsgspecError as error:
+        raise codec.DecodeError(str(error)) from error
     if wire.type == "ERROR":
         raise errors.from_status(codec.decode(meta_v1.Status, bytes(wire.object)))
     return Event(wire.type, codec.decode(kind, bytes(wire.object)))

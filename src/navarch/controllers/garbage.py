@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.client import watch
+from navarch.client import partial, reflector
+from navarch.client.partial import Owner
 from navarch.client.queue import WorkQueue
 from navarch.client.rest import Request, Unreachable
 from navarch.controllers.engine import Context, Reconciler, Watch
@@ -27,47 +28,7 @@ from navarch.machinery import codec, errors
 _log = logging.getLogger(__name__)
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _IGNORED = frozenset({("", "events"), ("events.k8s.io", "events")})
-_PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _RESYNC_SECONDS = 15.0
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """An owner reference, as far as it matters here."""
-
-    apiVersion: str = ""
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
-    blockOwnerDeletion: bool = False
-
-
-class _Meta(msgspec.Struct):
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resourceVersion: str = ""
-    deletionTimestamp: str | None = None
-    finalizers: list[str] = []
-    ownerReferences: list[Owner] = []
-
-
-class _Item(msgspec.Struct):
-    metadata: _Meta
-
-
-class _ListMeta(msgspec.Struct):
-    resourceVersion: str = ""
-
-
-class _List(msgspec.Struct):
-    metadata: _ListMeta
-    items: list[_Item] | None = None
-
-
-class _Event(msgspec.Struct):
-    type: str
-    object: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,49 +197,23 @@ class GarbageCollector(Reconciler):
         return found
 
     async def _monitor(self, kind: Kind) -> None:
-        wait = backoff.Backoff(backoff.RECONNECT)
-        version = ""
-        while True:
-            try:
-                if not version:
-                    version = await self._list(kind)
-                version = await self._watch(kind, version)
-                wait.reset()
-            except errors.ApiError as error:
-                version = "" if isinstance(error, errors.Expired | errors.Gone) else version
-                await asyncio.sleep(wait.next())
-            except Unreachable:
-                await asyncio.sleep(wait.next())
+        def listed(found: list[partial.Metadata]) -> None:
+            there = {m.uid for m in found}
+            for m in found:
+                self._seen(kind, m)
+            for node in [n for n in self._graph.nodes.values() if n.kind == kind and n.uid not in there]:
+                self._gone(node.uid)
+            self._synced.add(kind)
 
-    async def _list(self, kind: Kind) -> str:
-        request = Request("GET", kind.path(), accept=_PARTIAL_LIST)
-        found = msgspec.json.decode(await self._context.client.send(request), type=_List)
-        there = set()
-        for item in found.items or ():
-            there.add(item.metadata.uid)
-            self._seen(kind, item.metadata)
-        for node in [n for n in self._graph.nodes.values() if n.kind == kind and n.uid not in there]:
-            self._gone(node.uid)
-        self._synced.add(kind)
-        return found.metadata.resourceVersion
+        def changed(event: str, m: partial.Metadata) -> None:
+            if event == "DELETED":
+                self._gone(m.uid)
+            else:
+                self._seen(kind, m)
 
-    async def _watch(self, kind: Kind, version: str) -> str:
-        query = (("watch", "true"), ("allowWatchBookmarks", "true"), ("resourceVersion", version), ("timeoutSeconds", "540"))
-        request = Request("GET", kind.path(), query, timeout=None, accept=_PARTIAL)
-        async with self._context.client.open(request) as response:
-            async for line in watch.lines(response):
-                event = msgspec.json.decode(line, type=_Event)
-                if event.type == "ERROR":
-                    raise errors.from_status(codec.decode(meta_v1.Status, bytes(event.object)))
-                metadata = msgspec.json.decode(event.object, type=_Item).metadata
-                version = metadata.resourceVersion
-                if event.type == "DELETED":
-                    self._gone(metadata.uid)
-                elif event.type != "BOOKMARK":
-                    self._seen(kind, metadata)
-        return version
+        await reflector.follow(partial.Follower(self._context.client, kind.path(), listed, changed))
 
-    def _seen(self, kind: Kind, m: _Meta) -> None:
+    def _seen(self, kind: Kind, m: partial.Metadata) -> None:
         self._absent.pop(m.uid, None)
         node = Node(kind, m.name, m.namespace, m.uid, tuple(m.ownerReferences), tuple(m.finalizers), m.deletionTimestamp is not None)
         before = self._graph.nodes.get(m.uid)
@@ -374,11 +309,11 @@ class GarbageCollector(Reconciler):
         if kind.namespaced and not node.namespace:
             return True
         try:
-            data = await self._context.client.send(Request("GET", kind.path(owner.name, node.namespace), accept=_PARTIAL))
+            found = await partial.get(self._context.client, kind.path(owner.name, node.namespace))
         except errors.NotFound:
             self._absent[owner.uid] = self._context.now()
             return False
-        return msgspec.json.decode(data, type=_Item).metadata.uid == owner.uid
+        return found.uid == owner.uid
 
     async def _foreground(self, node: Node) -> None:
         """Lets an object go when no dependent blocks it any more; else sees to those."""

@@ -9,8 +9,9 @@ from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.client.partial import Owner
 from navarch.controllers import endpoints, nodes, replicaset
-from navarch.controllers.garbage import Graph, Kind, Node, Owner
+from navarch.controllers.garbage import Graph, Kind, Node
 
 NOW = 1_800_000_000.0
 Wants = list[tuple[str, int, frozenset[int]]]
