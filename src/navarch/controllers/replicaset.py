@@ -76,14 +76,17 @@ def _status_type(owner: Set) -> Any:
 
 
 def _conditions(owner: Set, held: Sequence[Any], failure: str, now: float) -> list[Any] | None:
-    """ReplicaFailure while pods cannot be made."""
+    """ReplicaFailure while pods cannot be made. It keeps the message of the first failure: each names a pod that nobody will see."""
     rest = [c for c in held if c.type != "ReplicaFailure"]
     if failure:
-        kind = apps_v1.ReplicaSetCondition if isinstance(owner, apps_v1.ReplicaSet) else core_v1.ReplicationControllerCondition
         before = next((c for c in held if c.type == "ReplicaFailure"), None)
-        since = before.lastTransitionTime if before is not None else timestamps.seconds(now)
-        rest.append(kind(type="ReplicaFailure", status="True", reason="FailedCreate", message=failure, lastTransitionTime=since))
+        rest.append(before if before is not None else _failure(owner, failure, now))
     return rest or None
+
+
+def _failure(owner: Set, message: str, now: float) -> Any:
+    kind = apps_v1.ReplicaSetCondition if isinstance(owner, apps_v1.ReplicaSet) else core_v1.ReplicationControllerCondition
+    return kind(type="ReplicaFailure", status="True", reason="FailedCreate", message=message, lastTransitionTime=timestamps.seconds(now))
 
 
 class ReplicaSetController(Reconciler):

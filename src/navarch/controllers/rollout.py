@@ -320,12 +320,14 @@ def counts(deployment: apps_v1.Deployment, new: apps_v1.ReplicaSet | None, every
 
 
 def set_condition(status: apps_v1.DeploymentStatus, kind: str, value: str, reason: str, message: str, now: float) -> None:
-    """Sets a condition; its transition time moves only with its value."""
+    """Sets a condition; its transition time moves only with its value.
+
+    One that says the same for the same reason stays as it is, message included: messages name what was tried last, and a status that
+    differs at every try would wake its own controller each time.
+    """
     stamp = timestamps.seconds(now)
     held = next((c for c in status.conditions or () if c.type == kind), None)
     if held is not None and (held.status, held.reason) == (value, reason):
-        if held.message != message:
-            status.conditions = [msgspec.structs.replace(c, message=message) if c is held else c for c in status.conditions or ()]
         return
     since = held.lastTransitionTime if held is not None and held.status == value else stamp
     made = apps_v1.DeploymentCondition(type=kind, status=value, reason=reason, message=message, lastTransitionTime=since, lastUpdateTime=stamp)
