@@ -36,45 +36,45 @@ class Elector:
 
     def __init__(self, client: Client, election: Election, clock: Clock = SYSTEM) -> None:
         self._client = client
-        self._election = election
+        self.election = election
         self._clock = clock
         self._seen: tuple[str, float] = ("", 0.0)
 
     async def acquire(self) -> None:
         """Waits until the lease is ours."""
         while not await self._attempt():
-            await self._clock.sleep(self._election.retry)
-        _log.info("leading as %s", self._election.identity)
+            await self._clock.sleep(self.election.retry)
+        _log.info("leading as %s", self.election.identity)
 
     async def lead(self) -> None:
         """Renews the lease until it could not be renewed for the deadline."""
         renewed = self._clock.monotonic()
-        while self._clock.monotonic() - renewed < self._election.deadline:
-            await self._clock.sleep(self._election.retry)
+        while self._clock.monotonic() - renewed < self.election.deadline:
+            await self._clock.sleep(self.election.retry)
             if await self._attempt():
                 renewed = self._clock.monotonic()
 
     async def release(self) -> None:
         """Gives the lease up, so that the next holder need not wait."""
         try:
-            lease = await self._client.get(coordination_v1.Lease, self._election.name, self._election.namespace)
-            if lease.spec is not None and lease.spec.holderIdentity == self._election.identity:
+            lease = await self._client.get(coordination_v1.Lease, self.election.name, self.election.namespace)
+            if lease.spec is not None and lease.spec.holderIdentity == self.election.identity:
                 lease.spec.holderIdentity = ""
                 lease.spec.leaseDurationSeconds = 1
                 await self._client.update(lease)
         except (errors.ApiError, Unreachable) as error:
-            _log.debug("could not release %s: %s", self._election.name, error)
+            _log.debug("could not release %s: %s", self.election.name, error)
 
     async def _attempt(self) -> bool:
         try:
-            async with asyncio.timeout(self._election.deadline / 2):
+            async with asyncio.timeout(self.election.deadline / 2):
                 return await self._take_or_renew()
         except (errors.ApiError, Unreachable, TimeoutError) as error:
-            _log.debug("lease %s: %s", self._election.name, error)
+            _log.debug("lease %s: %s", self.election.name, error)
             return False
 
     async def _take_or_renew(self) -> bool:
-        e = self._election
+        e = self.election
         stamp = timestamps.micros(self._clock.now())
         try:
             lease = await self._client.get(coordination_v1.Lease, e.name, e.namespace)

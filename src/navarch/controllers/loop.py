@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import pathlib
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from navarch.client import kubeconfig
+from navarch.client import identity, kubeconfig, leading
 from navarch.client.events import Recorder
-from navarch.client.lease import Election, Elector
+from navarch.client.lease import Election
 from navarch.client.rest import Client, Unreachable
 from navarch.controllers.engine import Context, Runner
 from navarch.controllers.table import CONTROLLERS
@@ -31,6 +29,8 @@ class Options:
     node_cidr_mask_size: int = 0
     root_ca_file: str = ""
     leader_elect: bool = True
+    leader_elect_identity_file: str = ""
+    """Where the name is kept under which this process leads, so that the next one goes on at once; without it each has a new name."""
     controllers: str = "*"
     terminated_pod_gc_threshold: int = 12500
     service_cluster_ip_range: str = "10.96.0.0/16"
@@ -38,29 +38,18 @@ class Options:
     cluster_signing_key_file: str = ""
 
 
-class LeadLost(RuntimeError):
-    """Somebody else may lead now: this process must end."""
-
-
 async def run(options: Options, ready: Callable[[], None] = lambda: None) -> None:
-    """Runs until cancelled. Raises LeadLost when the lease could not be kept."""
+    """Runs until cancelled. leading.LeadLost when the lease could not be kept."""
     config = kubeconfig.load(options.kubeconfig)
+
+    async def work(group: tasks.Group) -> None:
+        await _start(options, client, config.ca, group)
+        ready()
+
     async with Client(config, user_agent="kube-controller-manager", connections=128) as client:
         await reachable(client)
-        elector = Elector(client, Election("kube-controller-manager", f"{socket.gethostname()}_{os.getpid()}"))
-        if options.leader_elect:
-            await elector.acquire()
-        async with tasks.Group() as group:
-            await _start(options, client, config.ca, group)
-            ready()
-            if options.leader_elect:
-                try:
-                    await elector.lead()
-                except asyncio.CancelledError:
-                    await asyncio.shield(elector.release())
-                    raise
-                raise LeadLost("the leader election lease was lost")
-            await asyncio.Event().wait()
+        with identity.held(options.leader_elect_identity_file) as name:
+            await leading.lead(client, Election("kube-controller-manager", name) if options.leader_elect else None, work)
 
 
 async def reachable(client: Client) -> None:
@@ -77,19 +66,23 @@ async def reachable(client: Client) -> None:
 async def _start(options: Options, client: Client, ca: bytes, group: tasks.Group) -> None:
     root_ca = pathlib.Path(options.root_ca_file).read_text() if options.root_ca_file else ca.decode()
     recorder = Recorder(client, "controller-manager")
-    settings = {
-        "root_ca": root_ca,
-        "cluster_cidr": options.cluster_cidr,
-        "node_cidr_mask_size": options.node_cidr_mask_size,
-        "terminated_pod_gc_threshold": options.terminated_pod_gc_threshold,
-    }
-    context = Context(client, recorder, settings)
+    context = Context(client, recorder, settings(options, root_ca))
     controllers = [make(context) for name, make in CONTROLLERS.items() if wanted(options.controllers, name)]
     runners = [Runner(controller, context) for controller in controllers]
     group.start("events", recorder.run())
     await context.run(group)
     for runner in runners:
         await runner.run(group)
+
+
+def settings(options: Options, root_ca: str) -> dict[str, object]:
+    """What controllers read of the flags."""
+    return {
+        "root_ca": root_ca,
+        "cluster_cidr": options.cluster_cidr,
+        "node_cidr_mask_size": options.node_cidr_mask_size,
+        "terminated_pod_gc_threshold": options.terminated_pod_gc_threshold,
+    }
 
 
 def wanted(choice: str, name: str) -> bool:

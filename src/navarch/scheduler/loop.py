@@ -12,11 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import random
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,10 +24,10 @@ from navarch.api import resources
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.policy import v1 as policy_v1
-from navarch.client import kubeconfig
+from navarch.client import identity, kubeconfig, leading
 from navarch.client.events import Recorder
 from navarch.client.informer import Added, Deleted, Informer, Modified
-from navarch.client.lease import Election, Elector
+from navarch.client.lease import Election
 from navarch.client.rest import Client, Unreachable
 from navarch.lib import backoff, tasks
 from navarch.machinery import claims, errors, timestamps
@@ -64,45 +62,35 @@ class Options:
 
     kubeconfig: str
     leader_elect: bool = True
+    leader_elect_identity_file: str = ""
+    """Where the name is kept under which this process leads, so that the next one goes on at once; without it each has a new name."""
     scheduler_name: str = "default-scheduler"
     config: str = ""
     """A KubeSchedulerConfiguration file."""
 
 
-class LeadLost(RuntimeError):
-    """Somebody else may lead now: this process must end."""
-
-
 async def run(options: Options, ready: Callable[[], None] = lambda: None) -> None:
-    """Runs until cancelled. Raises LeadLost when the lease could not be kept."""
+    """Runs until cancelled. leading.LeadLost when the lease could not be kept."""
     settings = configuration.load(options.config) if options.config else configuration.default(options.scheduler_name)
     for note in settings.notes:
         _log.warning("%s: %s", options.config, note)
     config = kubeconfig.load(settings.kubeconfig or options.kubeconfig)
     elect = options.leader_elect and settings.leadership.elect
+
+    async def work(group: tasks.Group) -> None:
+        scheduler = Scheduler(client, settings)
+        await scheduler.start(group)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, scheduler.check)
+        ready()
+
     async with Client(config, user_agent="kube-scheduler", connections=_BINDINGS_AT_ONCE + 32) as client:
         await _reachable(client)
-        elector = Elector(client, _election(settings.leadership))
-        if elect:
-            await elector.acquire()
-        async with tasks.Group() as group:
-            scheduler = Scheduler(client, settings)
-            await scheduler.start(group)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, scheduler.check)
-            ready()
-            if not elect:
-                await asyncio.Event().wait()
-            try:
-                await elector.lead()
-            except asyncio.CancelledError:
-                await asyncio.shield(elector.release())
-                raise
-            raise LeadLost("the leader election lease was lost")
+        with identity.held(options.leader_elect_identity_file) as name:
+            await leading.lead(client, _election(settings.leadership, name) if elect else None, work)
 
 
-def _election(given: configuration.Leadership) -> Election:
-    identity = f"{socket.gethostname()}_{os.getpid()}"
-    return Election(given.name, identity, given.namespace, max(1, int(given.duration)), given.deadline, given.retry)
+def _election(given: configuration.Leadership, name: str) -> Election:
+    return Election(given.name, name, given.namespace, max(1, int(given.duration)), given.deadline, given.retry)
 
 
 async def _reachable(client: Client) -> None:

@@ -12,7 +12,7 @@ import pytest
 from navarch.api.coordination import v1 as coordination_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.client import informer
+from navarch.client import identity, informer, leading
 from navarch.client.events import Recorder
 from navarch.client.informer import Added, Change, Deleted, Informer, Modified
 from navarch.client.lease import Election, Elector
@@ -281,6 +281,72 @@ async def test_who_cannot_renew_no_longer_leads() -> None:
             clock.advance(2.0)
         await waiting.until(leading.done)
         assert await holder(api.client) == "usurper"
+
+
+async def play(client: Client, name: str, working: asyncio.Event, clock: Clock) -> None:
+    async def work(group: tasks.Group) -> None:
+        del group
+        working.set()
+
+    await leading.lead(client, Election("job", name, retry=2.0), work, clock)
+
+
+async def test_a_restarted_leader_goes_on_at_once_under_its_kept_name(tmp_path: pathlib.Path) -> None:
+    """Killed, so that it gives nothing up: the lease it left behind is its own."""
+    kept = str(tmp_path / "data" / "identity")
+    async with server.running() as api:
+        clock = Clock()
+        with identity.held(kept) as name:
+            await elector(api.client, clock, name).acquire()
+        async with tasks.Group() as group:
+            with identity.held(kept) as again:
+                assert again == name
+                working = asyncio.Event()
+                group.start("next", play(api.client, again, working, clock))
+                async with asyncio.timeout(5):
+                    await working.wait()
+            group.cancel()
+    assert (tmp_path / "data" / "identity").stat().st_mode & 0o777 == 0o600
+
+
+def test_two_processes_never_have_one_name(tmp_path: pathlib.Path) -> None:
+    kept = str(tmp_path / "identity")
+    with identity.held(kept) as first, identity.held(kept) as second:
+        assert first != second
+    with identity.held(kept) as third:
+        assert third == first
+    (tmp_path / "identity").write_bytes(b"\xff\x00" * 100)
+    with identity.held(kept) as fresh, identity.held("") as nameless:
+        assert fresh not in (first, nameless)
+    with identity.held(kept) as same:
+        assert same == fresh
+
+
+async def test_work_ends_when_the_lead_is_lost_and_the_lease_is_given_up_when_the_work_has_ended() -> None:
+    async with server.running() as api:
+        clock = Clock()
+        working = asyncio.Event()
+        async with tasks.Group() as group:
+            leader = group.start("leader", play(api.client, "one", working, clock))
+            await working.wait()
+            leader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leader
+            assert await holder(api.client) == ""
+        with pytest.raises(BaseExceptionGroup) as raised:
+            async with tasks.Group() as group:
+                working.clear()
+                group.start("leader", play(api.client, "one", working, clock))
+                await working.wait()
+                lease = await api.client.get(coordination_v1.Lease, "job", "kube-system")
+                assert lease.spec is not None
+                lease.spec.holderIdentity = "usurper"
+                await api.client.update(lease)
+                for _ in range(8):
+                    await waiting.until(lambda: clock.sleeping or group)
+                    clock.advance(2.0)
+                    await asyncio.sleep(0.05)
+        assert raised.group_contains(leading.LeadLost, match="kube-system/job could not be renewed for 10 s", depth=2)
 
 
 async def test_equal_events_are_counted_on_one_object() -> None:
