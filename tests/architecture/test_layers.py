@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2] / "src" / "navarch"
-LAYERS = ("lib", "api", "machinery", "store", "client")
+LAYERS = ("lib", "api", "machinery", "objects", "store", "client")
 COMPONENTS = ("apiserver", "scheduler", "controllers", "kubelet", "cri", "network", "addons")
 ROOTS = ("cli", "run", "testing")
 
@@ -22,15 +22,16 @@ ALLOWED: dict[str, frozenset[str]] = {
     "lib": frozenset(),
     "api": frozenset(),
     "machinery": frozenset({"lib", "api"}),
+    "objects": frozenset({"lib", "api", "machinery"}),
     "store": frozenset({"lib"}),
-    "client": frozenset({"lib", "api", "machinery"}),
-    "apiserver": frozenset({"lib", "api", "machinery", "store"}),
-    "scheduler": frozenset({"lib", "api", "machinery", "client"}),
-    "controllers": frozenset({"lib", "api", "machinery", "client"}),
+    "client": frozenset({"lib", "api", "machinery", "objects"}),
+    "apiserver": frozenset({"lib", "api", "machinery", "objects", "store"}),
+    "scheduler": frozenset({"lib", "api", "machinery", "objects", "client"}),
+    "controllers": frozenset({"lib", "api", "machinery", "objects", "client"}),
     "cri": frozenset({"lib", "api"}),
-    "kubelet": frozenset({"lib", "api", "machinery", "client", "cri"}),
-    "network": frozenset({"lib", "api", "machinery", "client"}),
-    "addons": frozenset({"lib", "api", "machinery", "client"}),
+    "kubelet": frozenset({"lib", "api", "machinery", "objects", "client", "cri"}),
+    "network": frozenset({"lib", "api", "machinery", "objects", "client"}),
+    "addons": frozenset({"lib", "api", "machinery", "objects", "client"}),
 }
 """Only the API server knows the store; no component knows another. The roots (cli, run, testing) put them together."""
 

@@ -6,6 +6,7 @@ Objects are shared by everyone who reads them and are never changed. Upstream co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from navarch.api.scalars import Object
@@ -28,8 +29,16 @@ class Index(Generic[T]):
         self._objects: dict[str, T] = {}
         self._indexed: dict[str, dict[str, dict[str, T]]] = {name: {} for name in self._indexers}
 
-    def add(self, name: str, indexer: Indexer[T]) -> None:
-        """Adds an index over what is here and what comes."""
+    def add(self, name: str, indexer: Indexer[T]) -> Handle[T]:
+        """Adds an index over what is here and what comes; the same one again is the same. ValueError when the name means another."""
+        held = self._indexers.get(name)
+        if held is not None and held != indexer:
+            raise ValueError(f'there is an index "{name}" already, by another function')
+        if held is None:
+            self._build(name, indexer)
+        return Handle(self, name)
+
+    def _build(self, name: str, indexer: Indexer[T]) -> None:
         self._indexers[name] = indexer
         table: dict[str, dict[str, T]] = {}
         for key, obj in self._objects.items():
@@ -84,3 +93,15 @@ class Index(Generic[T]):
                     bucket.pop(key, None)
                     if not bucket:
                         del table[value]
+
+
+@dataclass(frozen=True, slots=True)
+class Handle(Generic[T]):
+    """One index, as who asked for it holds it."""
+
+    _index: Index[T]
+    _name: str
+
+    def of(self, value: str) -> list[T]:
+        """The objects under a value."""
+        return self._index.by(self._name, value)

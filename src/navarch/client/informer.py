@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 from navarch.api import resources
 from navarch.api.scalars import Object
 from navarch.client import reflector, watch
-from navarch.client.index import Index, Indexer, key_of
+from navarch.client.index import Handle, Index, Indexer, key_of
 from navarch.client.rest import Client, Request, _query, items_of
 from navarch.machinery import codec
 
@@ -101,9 +101,9 @@ class Informer(Generic[T]):
     def by_index(self, index: str, value: str) -> builtins.list[T]:
         return self._index.by(index, value)
 
-    def add_index(self, name: str, indexer: Indexer[T]) -> None:
-        """Adds an index; an equal name replaces."""
-        self._index.add(name, indexer)
+    def index(self, name: str, indexer: Indexer[T]) -> Handle[T]:
+        """An index of the copy, shared by all who ask for the same. ValueError when the name means another function."""
+        return self._index.add(name, indexer)
 
     def subscribe(self, receive: Callable[[Change[T]], None]) -> None:
         """Calls `receive` for every change from now on, and for what is there already."""

@@ -16,32 +16,11 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.client import watch
 from navarch.client.rest import Client, Request
 from navarch.machinery import codec, errors
+from navarch.objects.partial import Metadata
 
 OBJECT = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _WATCH_SECONDS = "540"
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """An owner reference, without its `controller` mark."""
-
-    apiVersion: str = ""
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
-    blockOwnerDeletion: bool = False
-
-
-class Metadata(msgspec.Struct):
-    """What is read of an object's metadata."""
-
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resourceVersion: str = ""
-    deletionTimestamp: str | None = None
-    finalizers: list[str] = []
-    ownerReferences: list[Owner] = []
 
 
 class _Item(msgspec.Struct):

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import pathlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from navarch.client import identity, kubeconfig, leading
 from navarch.client.events import Recorder
 from navarch.client.lease import Election
 from navarch.client.rest import Client, Unreachable
-from navarch.controllers.engine import Context, Runner
+from navarch.controllers.engine.context import Context, Settings
+from navarch.controllers.engine.runner import Runner
+from navarch.controllers.options import Options
 from navarch.controllers.table import CONTROLLERS
 from navarch.lib import backoff, tasks
 from navarch.machinery import errors
@@ -20,22 +21,7 @@ from navarch.machinery import errors
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The controller manager's flags, upstream's names."""
-
-    kubeconfig: str
-    cluster_cidr: str = "10.244.0.0/16"
-    node_cidr_mask_size: int = 0
-    root_ca_file: str = ""
-    leader_elect: bool = True
-    leader_elect_identity_file: str = ""
-    """Where the name is kept under which this process leads, so that the next one goes on at once; without it each has a new name."""
-    controllers: str = "*"
-    terminated_pod_gc_threshold: int = 12500
-    service_cluster_ip_range: str = "10.96.0.0/16"
-    cluster_signing_cert_file: str = ""
-    cluster_signing_key_file: str = ""
+__all__ = ["Options", "run"]
 
 
 async def run(options: Options, ready: Callable[[], None] = lambda: None) -> None:
@@ -75,14 +61,9 @@ async def _start(options: Options, client: Client, ca: bytes, group: tasks.Group
         await runner.run(group)
 
 
-def settings(options: Options, root_ca: str) -> dict[str, object]:
+def settings(options: Options, root_ca: str) -> Settings:
     """What controllers read of the flags."""
-    return {
-        "root_ca": root_ca,
-        "cluster_cidr": options.cluster_cidr,
-        "node_cidr_mask_size": options.node_cidr_mask_size,
-        "terminated_pod_gc_threshold": options.terminated_pod_gc_threshold,
-    }
+    return Settings(root_ca, options.cluster_cidr, options.node_cidr_mask_size, options.terminated_pod_gc_threshold)
 
 
 def wanted(choice: str, name: str) -> bool:

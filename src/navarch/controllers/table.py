@@ -1,48 +1,53 @@
-"""The literal table of controllers."""
+"""The literal table of controllers, by upstream's names (`--controllers`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from navarch.controllers.accounts import DefaultAccountController, RootCaController, TokenController
-from navarch.controllers.deployment import DeploymentController
-from navarch.controllers.endpoints import EndpointsController, EndpointSliceController, MirroringController
-from navarch.controllers.engine import Context, Reconciler
-from navarch.controllers.ephemeral import EphemeralVolumeController
-from navarch.controllers.garbage import GarbageCollector
-from navarch.controllers.job import JobController, TtlController
-from navarch.controllers.namespace import NamespaceController
-from navarch.controllers.nodes import NodeAddressController, NodeLifecycleController, TaintEvictionController
-from navarch.controllers.podgc import PodGcController
-from navarch.controllers.protection import ClaimProtection, VolumeProtection
-from navarch.controllers.quota import QuotaController
-from navarch.controllers.replicaset import ReplicaSetController, ReplicationControllerController
-from navarch.controllers.volumes import VolumeBinder
+from navarch.controllers.engine.context import Context
+from navarch.controllers.engine.runner import Reconciler
+from navarch.controllers.identity.accounts import DefaultAccountController
+from navarch.controllers.identity.root_ca import RootCaController
+from navarch.controllers.identity.tokens import TokenController
+from navarch.controllers.lifecycle.finished_jobs import TtlController
+from navarch.controllers.lifecycle.garbage import GarbageCollector
+from navarch.controllers.lifecycle.namespaces import NamespaceController
+from navarch.controllers.lifecycle.podgc import PodGcController
+from navarch.controllers.network.endpoints import EndpointsController
+from navarch.controllers.network.endpointslices import EndpointSliceController
+from navarch.controllers.network.mirroring import MirroringController
+from navarch.controllers.nodes.addresses import NodeAddressController
+from navarch.controllers.nodes.eviction import TaintEvictionController
+from navarch.controllers.nodes.lifecycle import NodeLifecycleController
+from navarch.controllers.policy.quota import QuotaController
+from navarch.controllers.storage.binder import VolumeBinder
+from navarch.controllers.storage.ephemeral import EphemeralVolumeController
+from navarch.controllers.storage.protection import ClaimProtection, VolumeProtection
+from navarch.controllers.workloads import replicaset
+from navarch.controllers.workloads.deployment import DeploymentController
+from navarch.controllers.workloads.job import JobController
 
 CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
-    c.name: c
-    for c in (
-        NamespaceController,
-        DefaultAccountController,
-        RootCaController,
-        TokenController,
-        ReplicaSetController,
-        ReplicationControllerController,
-        DeploymentController,
-        EndpointsController,
-        EndpointSliceController,
-        MirroringController,
-        NodeAddressController,
-        NodeLifecycleController,
-        TaintEvictionController,
-        PodGcController,
-        QuotaController,
-        JobController,
-        TtlController,
-        VolumeBinder,
-        ClaimProtection,
-        VolumeProtection,
-        EphemeralVolumeController,
-        GarbageCollector,
-    )
+    "namespace": NamespaceController,
+    "serviceaccount": DefaultAccountController,
+    "root-ca-certificate-publisher": RootCaController,
+    "serviceaccount-token": TokenController,
+    "replicaset": replicaset.replica_sets,
+    "replicationcontroller": replicaset.replication_controllers,
+    "deployment": DeploymentController,
+    "endpoints": EndpointsController,
+    "endpointslice": EndpointSliceController,
+    "endpointslicemirroring": MirroringController,
+    "node-ipam": NodeAddressController,
+    "node-lifecycle": NodeLifecycleController,
+    "taint-eviction": TaintEvictionController,
+    "pod-garbage-collector": PodGcController,
+    "resourcequota": QuotaController,
+    "job": JobController,
+    "ttl-after-finished": TtlController,
+    "persistentvolume-binder": VolumeBinder,
+    "persistentvolumeclaim-protection": ClaimProtection,
+    "persistentvolume-protection": VolumeProtection,
+    "ephemeral-volume": EphemeralVolumeController,
+    "garbage-collector": GarbageCollector,
 }

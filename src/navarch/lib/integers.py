@@ -23,3 +23,11 @@ def parse(text: str | None, least: int = LEAST, most: int = MOST) -> int | None:
     if found[1] == "-":
         value = -value
     return value if least <= value <= most else None
+
+
+def relates(held: str, operator: str, bound: str) -> bool:
+    """Whether a value is below (`Lt`) or above (`Gt`) a bound; False unless both are integers. For node selectors and tolerations."""
+    number, limit = parse(held), parse(bound)
+    if number is None or limit is None:
+        return False
+    return number < limit if operator == "Lt" else number > limit

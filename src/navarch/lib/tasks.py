@@ -8,7 +8,7 @@ is a bug and must be seen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -46,3 +46,17 @@ async def stop(task: asyncio.Task[Any]) -> None:
     """Cancels one task and waits until it is gone."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def gather(work: Iterable[Awaitable[Any]], most: int = 500) -> list[BaseException | Any]:
+    """Does things side by side, at most so many at once; failures come back as values, in the order of the work."""
+    found: list[BaseException | Any] = []
+    batch: list[Awaitable[Any]] = []
+    for item in work:
+        batch.append(item)
+        if len(batch) == most:
+            found += await asyncio.gather(*batch, return_exceptions=True)
+            batch = []
+    if batch:
+        found += await asyncio.gather(*batch, return_exceptions=True)
+    return found

@@ -23,7 +23,8 @@ from navarch.api.scalars import Object
 from navarch.client.events import Recorder
 from navarch.client.rest import Client, Request
 from navarch.controllers import loop
-from navarch.controllers.engine import Context, Runner
+from navarch.controllers.engine.context import Context
+from navarch.controllers.engine.runner import Runner
 from navarch.controllers.table import CONTROLLERS
 from navarch.lib import tasks
 from navarch.machinery import errors

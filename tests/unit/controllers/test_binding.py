@@ -9,7 +9,7 @@ import pytest
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.storage import v1 as storage_v1
-from navarch.controllers import binding, ephemeral, protection, volumes
+from navarch.controllers.core import binding, volumes
 from navarch.machinery import claims
 
 
@@ -186,12 +186,12 @@ def test_the_size_is_told_in_becoming_bound_only() -> None:
 
 def test_finalizers_come_and_go() -> None:
     bare = claim()
-    with_it = protection.guarded(bare, protection.CLAIM, used=False)
-    assert with_it is not None and with_it.metadata is not None and with_it.metadata.finalizers == [protection.CLAIM]
-    assert protection.guarded(with_it, protection.CLAIM, used=False) is None
+    with_it = volumes.guarded(bare, volumes.CLAIM, used=False)
+    assert with_it is not None and with_it.metadata is not None and with_it.metadata.finalizers == [volumes.CLAIM]
+    assert volumes.guarded(with_it, volumes.CLAIM, used=False) is None
     with_it.metadata.deletionTimestamp = "2026-01-01T00:00:00Z"
-    assert protection.guarded(with_it, protection.CLAIM, used=True) is None
-    without = protection.guarded(with_it, protection.CLAIM, used=False)
+    assert volumes.guarded(with_it, volumes.CLAIM, used=True) is None
+    without = volumes.guarded(with_it, volumes.CLAIM, used=False)
     assert without is not None and without.metadata is not None and without.metadata.finalizers is None
 
 
@@ -205,11 +205,11 @@ def pod(node: str | None = "n", **more: Any) -> v1.Pod:
 
 
 def test_who_uses_a_claim() -> None:
-    assert protection.uses(pod(), claim("c"))
-    assert not protection.uses(pod(None), claim("c")), "a pod without a node will not start with a claim that is going"
-    assert not protection.uses(pod(), claim("d"))
-    ((name, made),) = ephemeral.wanted(pod())
+    assert volumes.uses(pod(), claim("c"))
+    assert not volumes.uses(pod(None), claim("c")), "a pod without a node will not start with a claim that is going"
+    assert not volumes.uses(pod(), claim("d"))
+    ((name, made),) = volumes.ephemeral(pod())
     assert name == "own" and made.metadata is not None and made.metadata.name == "p-own"
-    assert protection.uses(pod(), made)
-    assert not protection.uses(pod(), claim("p-own")), "a claim of that name that was not made for the pod"
-    assert ephemeral.wanted(pod(deletionTimestamp="2026-01-01T00:00:00Z")) == []
+    assert volumes.uses(pod(), made)
+    assert not volumes.uses(pod(), claim("p-own")), "a claim of that name that was not made for the pod"
+    assert volumes.ephemeral(pod(deletionTimestamp="2026-01-01T00:00:00Z")) == []

@@ -9,9 +9,9 @@ from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.client.partial import Owner
-from navarch.controllers import endpoints, nodes, replicaset
-from navarch.controllers.garbage import Graph, Kind, Node
+from navarch.controllers.core import endpoints, nodes, replicas
+from navarch.controllers.core.graph import Graph, Kind, Node
+from navarch.objects.partial import Owner
 
 NOW = 1_800_000_000.0
 Wants = list[tuple[str, int, frozenset[int]]]
@@ -163,7 +163,7 @@ def pod(name: str, *, node: str = "n1", phase: str = "Running", ready: bool = Tr
 
 
 def gone(count: int, *pods: core_v1.Pod) -> list[str]:
-    plan = replicaset.decide(len(pods) - count, pods, NOW)
+    plan = replicas.decide(len(pods) - count, pods, NOW)
     assert plan.create == 0
     return [p.metadata.name or "" for p in plan.delete if p.metadata is not None]
 
@@ -182,7 +182,7 @@ def test_the_least_missed_go_first() -> None:
 
 @given(st.integers(0, 600), st.integers(0, 30))
 def test_a_set_comes_nearer_to_its_size(size: int, there: int) -> None:
-    plan = replicaset.decide(size, [pod(f"p{i}") for i in range(there)], NOW)
+    plan = replicas.decide(size, [pod(f"p{i}") for i in range(there)], NOW)
     assert plan.create == min(500, max(0, size - there))
     assert len(plan.delete) == max(0, there - size)
     assert not (plan.create and plan.delete)
@@ -192,8 +192,8 @@ def test_status_counts() -> None:
     spec = apps_v1.ReplicaSetSpec(replicas=3, minReadySeconds=60, template=core_v1.PodTemplateSpec())
     owner = apps_v1.ReplicaSet(metadata=meta_v1.ObjectMeta(name="s", generation=4), spec=spec)
     pods = [pod("old"), pod("fresh", age=30), pod("unready", ready=False)]
-    status = replicaset.status_of(owner, pods, 1, NOW)
+    status = replicas.status_of(owner, pods, 1, NOW)
     assert (status.replicas, status.readyReplicas, status.availableReplicas, status.observedGeneration) == (3, 2, 1, 4)
     assert status.terminatingReplicas == 1 and status.conditions is None
-    failed = replicaset.status_of(owner, pods, 0, NOW, "no quota")
+    failed = replicas.status_of(owner, pods, 0, NOW, "no quota")
     assert [(c.type, c.reason, c.message) for c in failed.conditions] == [("ReplicaFailure", "FailedCreate", "no quota")]

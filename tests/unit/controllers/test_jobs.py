@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from navarch.api.batch import v1 as batch_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.controllers import jobs
-from navarch.controllers.owners import meta
+from navarch.controllers.core import jobs
 from navarch.machinery import timestamps
+from navarch.objects import meta
 
 START = 1_800_000_000.0
 
@@ -48,7 +48,7 @@ def end(held: core_v1.Pod, phase: str, now: float, exit_code: int = 1) -> core_v
 
 
 def uid(held: core_v1.Pod) -> str:
-    return meta(held).uid or ""
+    return meta.of(held).uid or ""
 
 
 class Play:
@@ -76,7 +76,7 @@ class Play:
                 self.ends["Failed"] += 1
                 self.pods[i] = end(held, "Failed", self.now)
             if uid(held) in loose:
-                self.pods[i] = msgspec.structs.replace(self.pods[i], metadata=msgspec.structs.replace(meta(held), finalizers=None))
+                self.pods[i] = msgspec.structs.replace(self.pods[i], metadata=msgspec.structs.replace(meta.of(held), finalizers=None))
         for index, _ in out.create:
             self.made += 1
             self.pods.append(pod(self.made, self.now, index))

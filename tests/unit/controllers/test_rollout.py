@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.controllers import rollout
+from navarch.controllers.core import rollout
+from navarch.objects import meta
 
 SHARES = st.one_of(st.integers(0, 12), st.integers(0, 100).map(lambda p: f"{p}%"))
 
@@ -148,10 +149,10 @@ def test_the_set_of_a_template_is_found_again() -> None:
     assert rollout.find_new(first, [two, one]) is one
     assert rollout.find_new(second, [two, one]) is two
     assert rollout.find_new(deployment(2, image="c"), [two, one]) is None
-    assert rollout.meta(one).name != rollout.meta(two).name
+    assert meta.of(one).name != meta.of(two).name
     assert one.spec is not None and two.spec is not None and one.spec.template is not None
-    digest = (rollout.meta(one).labels or {})[rollout.HASH_LABEL]
-    assert rollout.meta(one).name == f"d-{digest}"
+    digest = (meta.of(one).labels or {})[rollout.HASH_LABEL]
+    assert meta.of(one).name == f"d-{digest}"
     assert one.spec.selector is not None and one.spec.selector.matchLabels == {"app": "d", rollout.HASH_LABEL: digest}
     assert rollout.new_set(first, 1, 2, 1).metadata != one.metadata, "a collision gives another name"
 

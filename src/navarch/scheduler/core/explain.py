@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from navarch.machinery import claims, quantity
-from navarch.scheduler.core import filters, schedule, volume_binding
+from navarch.objects import tolerations
+from navarch.scheduler.core import schedule, volume_binding
 from navarch.scheduler.core.columns import Mask
 from navarch.scheduler.core.filters import View
 from navarch.scheduler.core.schedule import Unschedulable
@@ -97,7 +98,7 @@ def _taints(view: View, slot: int) -> list[str]:
     found = []
     for (key, value, effect), mask in view.columns.taints.items():
         one = (key, value, effect)
-        if mask[slot] and effect != "PreferNoSchedule" and not any(filters.tolerates(t, *one) for t in view.ask.tolerations):
+        if mask[slot] and effect != "PreferNoSchedule" and not any(tolerations.tolerates(t, *one) for t in view.ask.tolerations):
             found.append(f"the taint {key}{'=' if value else ''}{value}:{effect}")
     return found
 

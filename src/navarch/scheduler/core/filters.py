@@ -19,6 +19,7 @@ import numpy as np
 
 from navarch.api.core import v1 as core_v1
 from navarch.lib import integers
+from navarch.objects import tolerations
 from navarch.scheduler.core.columns import FIELD, Columns, Ints, Mask
 from navarch.scheduler.core.profile import Profile
 from navarch.scheduler.core.terms import PODS, Ask
@@ -54,29 +55,8 @@ Filter = Callable[[View, At], list[Refusal]]
 # ---- taints -------------------------------------------------------------------------------------------------------
 
 
-def tolerates(toleration: core_v1.Toleration, key: str, value: str, effect: str) -> bool:
-    """Whether a toleration covers a taint (core/v1 helper ToleratesTaint)."""
-    if toleration.effect and toleration.effect != effect:
-        return False
-    if toleration.key and toleration.key != key:
-        return False
-    operator = toleration.operator or "Equal"
-    if operator == "Exists":
-        return True
-    if operator in ("Lt", "Gt"):
-        return _compares(operator, value, toleration.value or "")
-    return operator == "Equal" and (toleration.value or "") == value
-
-
-def _compares(operator: str, held: str, bound: str) -> bool:
-    number, limit = integers.parse(held), integers.parse(bound)
-    if number is None or limit is None:
-        return False
-    return number < limit if operator == "Lt" else number > limit
-
-
 def _tolerated(ask: Ask, key: str, value: str, effect: str) -> bool:
-    return any(tolerates(t, key, value, effect) for t in ask.tolerations)
+    return any(tolerations.tolerates(t, key, value, effect) for t in ask.tolerations)
 
 
 def unschedulable(view: View, at: At) -> list[Refusal]:
@@ -198,7 +178,7 @@ def _ordered(columns: Columns, key: str, operator: str, bound: str) -> Mask:
     passed = np.zeros(columns.capacity, np.bool_)
     if column is not None:
         for value, code in column.values.items():
-            if _compares(operator, value, bound):
+            if integers.relates(value, operator, bound):
                 passed |= column.codes == code
     return passed
 

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from navarch.objects import tolerations
 from navarch.scheduler.core.columns import Ints, Mask
-from navarch.scheduler.core.filters import ALL, At, View, node_term, tolerates
+from navarch.scheduler.core.filters import ALL, At, View, node_term
 from navarch.scheduler.core.profile import Point
 
 MOST = 100
@@ -43,7 +44,7 @@ def taint_toleration(view: View, at: At) -> Ints | None:
     """How many PreferNoSchedule taints of a node are not tolerated."""
     counts = np.zeros(view.size(at), np.int64)
     for (key, value, effect), mask in view.columns.taints.items():
-        if effect == "PreferNoSchedule" and not any(tolerates(t, key, value, effect) for t in view.ask.tolerations):
+        if effect == "PreferNoSchedule" and not any(tolerations.tolerates(t, key, value, effect) for t in view.ask.tolerations):
             counts += mask[at]
     return counts
 

@@ -1,0 +1,1 @@
+"""The decisions of the controllers, pure: values in, values out; `now` is an argument."""

@@ -1,0 +1,1 @@
+"""How objects come to their end: garbage collection, emptied namespaces, finished pods and Jobs."""

@@ -1,0 +1,1 @@
+"""Nodes: addresses, taints, silence, eviction."""

@@ -1,0 +1,1 @@
+"""What limits what a namespace may hold."""

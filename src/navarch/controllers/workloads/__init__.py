@@ -1,0 +1,1 @@
+"""ReplicaSets, Deployments, Jobs: what runs pods."""
