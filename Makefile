@@ -73,7 +73,7 @@ bench-scheduler: $(DONE) ## the figures of the scheduler: its core alone, and en
 
 lock: ## make requirements.lock anew from pyproject.toml
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
-	@.venv-lock/bin/pip-compile --quiet --generate-hashes --extra dev --allow-unsafe --build-deps-for=editable --strip-extras \
+	@.venv-lock/bin/pip-compile --quiet --generate-hashes --extra testing --extra dev --allow-unsafe --build-deps-for=editable --strip-extras \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --output-file requirements.lock pyproject.toml
 	@rm -rf .venv-lock
 

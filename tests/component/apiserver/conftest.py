@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -66,8 +67,9 @@ class Http:
         if data is not None and media:
             sent["Content-Type"] = media
         skip = ("Content-Type",) if not media else ()
+        stream = io.BytesIO(data) if data is not None else None  # aiohttp warns of large bodies given as bytes
         async with self._session.request(
-            method, self._url + path, params=query or None, data=data, headers=sent, skip_auto_headers=skip, allow_redirects=False
+            method, self._url + path, params=query or None, data=stream, headers=sent, skip_auto_headers=skip, allow_redirects=False
         ) as response:
             return Answer(response.status, response.headers, await response.read(), response.headers.getall("Warning", []))
 

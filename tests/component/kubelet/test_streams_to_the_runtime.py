@@ -51,8 +51,11 @@ async def runtime(expected: int, serve: Serve, protocol: str = "v4.channel.k8s.i
 
 @contextlib.asynccontextmanager
 async def kubelet(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[TestServer]:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        return await handler(request)
+
     app = web.Application()
-    app.router.add_route("*", "/exec", handler)
+    app.router.add_route("*", "/exec", serve)
     server = TestServer(app)
     await server.start_server()
     try:

@@ -43,13 +43,20 @@ class Component:
         for line in self.process.stderr:
             self.said.append(line)
             if f"navarch {name} is ready" in line:
-                threading.Thread(target=self.said.extend, args=(self.process.stderr,), daemon=True).start()
+                self._reading = threading.Thread(target=self.said.extend, args=(self.process.stderr,), daemon=True)
+                self._reading.start()
                 return
+        self.process.wait()
+        self.process.stderr.close()
         raise AssertionError("".join(self.said))
 
     def stop(self) -> int:
+        assert self.process.stderr is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10)
+        ended = self.process.wait(10)
+        self._reading.join(10)
+        self.process.stderr.close()
+        return ended
 
 
 class Upstream:

@@ -47,6 +47,7 @@ def component(*words: str) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(20)
+        process.stderr.close()
 
 
 @pytest.fixture(scope="module")
