@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,7 +87,7 @@ class Recorder:
     ) -> None:
         """Notes an event ("Normal" or "Warning") about an object or an ObjectReference. Of equal events, the newest's annotations stay."""
         involved = obj if isinstance(obj, core_v1.ObjectReference) else reference(obj, field_path)
-        now = time.time()
+        now = self._client.clock.now()
         if not self._allowed(involved, now):
             return
         try:
@@ -105,7 +104,7 @@ class Recorder:
             except errors.ApiError as error:
                 _log.debug("event %s for %s was refused: %s", recorded.reason, recorded.involved.name, error)
             except Unreachable:
-                await asyncio.sleep(1.0)
+                await self._client.clock.sleep(1.0)
 
     def _allowed(self, involved: core_v1.ObjectReference, now: float) -> bool:
         key = (involved.uid or "", involved.name or "")

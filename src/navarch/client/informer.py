@@ -115,7 +115,7 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """Lists and watches until cancelled."""
-        await reflector.follow(self)
+        await reflector.follow(self, self._client.clock)
 
     async def relist(self) -> None:
         """Takes over what there is now. Of an object that cannot be read nothing is kept, and the log says so."""

@@ -15,7 +15,6 @@ from typing import NoReturn
 from navarch.client.lease import Election, Elector
 from navarch.client.rest import Client
 from navarch.lib import tasks
-from navarch.lib.clock import SYSTEM, Clock
 
 Work = Callable[[tasks.Group], Awaitable[None]]
 
@@ -24,11 +23,11 @@ class LeadLost(RuntimeError):
     """Somebody else may lead now: this process must end."""
 
 
-async def lead(client: Client, election: Election | None, work: Work, clock: Clock = SYSTEM) -> NoReturn:
+async def lead(client: Client, election: Election | None, work: Work) -> NoReturn:
     """Works until cancelled. LeadLost when the lease could not be kept."""
     if election is None:
         await _work(work)
-    elector = Elector(client, election, clock)
+    elector = Elector(client, election)
     await elector.acquire()
     try:
         await _work(work, elector)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from navarch.api.coordination import v1 as coordination_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.client.rest import Client, Unreachable
-from navarch.lib.clock import SYSTEM, Clock
 from navarch.machinery import errors, timestamps
 
 _log = logging.getLogger(__name__)
@@ -34,10 +33,10 @@ class Election:
 class Elector:
     """`await acquire()` returns when we lead; `await lead()` returns when we no longer do."""
 
-    def __init__(self, client: Client, election: Election, clock: Clock = SYSTEM) -> None:
+    def __init__(self, client: Client, election: Election) -> None:
         self._client = client
         self.election = election
-        self._clock = clock
+        self._clock = client.clock
         self._seen: tuple[str, float] = ("", 0.0)
 
     async def acquire(self) -> None:

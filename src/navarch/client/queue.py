@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import Generic, TypeVar
 
 from navarch.lib import backoff
+from navarch.lib.clock import SYSTEM, Clock, Timer
 
 K = TypeVar("K")
 _EARLIEST = 1.0
@@ -23,14 +24,15 @@ class WorkQueue(Generic[K]):
     it fail again at once, for ever. A change brings a failing key forward to a second after its last failure, never nearer.
     """
 
-    def __init__(self, policy: backoff.Policy = backoff.ITEM) -> None:
+    def __init__(self, policy: backoff.Policy = backoff.ITEM, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
         self._policy = policy
         self._ready: OrderedDict[K, None] = OrderedDict()
         self._working: set[K] = set()
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
         self._failed: dict[K, float] = {}
-        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._timers: dict[K, Timer] = {}
         self._wakeup = asyncio.Event()
 
     def __len__(self) -> int:
@@ -55,21 +57,19 @@ class WorkQueue(Generic[K]):
     def _held_back(self, key: K) -> float:
         """The seconds until a failing key may come again because something changed."""
         wait = min(self._policy.delay(self._failures[key]), _EARLIEST)
-        return self._failed[key] + wait - asyncio.get_running_loop().time()
+        return self._failed[key] + wait - self._clock.monotonic()
 
     def add_after(self, key: K, seconds: float) -> None:
         """Asks for a key to be looked at later; an earlier time already asked for stands."""
         if seconds <= 0:
             self._put(key)
             return
-        loop = asyncio.get_running_loop()
         waiting = self._timers.get(key)
-        when = loop.time() + seconds
         if waiting is not None:
-            if waiting.when() <= when:
+            if waiting.when() <= self._clock.monotonic() + seconds:
                 return
             waiting.cancel()
-        self._timers[key] = loop.call_at(when, self._due, key)
+        self._timers[key] = self._clock.call_later(seconds, self._due, key)
 
     def _due(self, key: K) -> None:
         self._timers.pop(key, None)
@@ -78,7 +78,7 @@ class WorkQueue(Generic[K]):
     def add_rate_limited(self, key: K) -> None:
         """Asks again after a failure: later each time."""
         self._failures[key] = self._failures.get(key, 0) + 1
-        self._failed[key] = asyncio.get_running_loop().time()
+        self._failed[key] = self._clock.monotonic()
         self.add_after(key, self._policy.delay(self._failures[key]))
 
     def failures(self, key: K) -> int:

@@ -16,7 +16,7 @@ from typing import NoReturn, Protocol
 
 from navarch.client.rest import Unreachable
 from navarch.lib import backoff
-from navarch.lib.clock import SYSTEM, Clock
+from navarch.lib.clock import Clock
 from navarch.machinery import codec, errors
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Source(Protocol):
         ...
 
 
-async def follow(source: Source, clock: Clock = SYSTEM) -> NoReturn:
+async def follow(source: Source, clock: Clock) -> NoReturn:
     """Lists and watches until cancelled."""
     wait = backoff.Backoff(backoff.RECONNECT)
     while True:

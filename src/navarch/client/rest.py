@@ -11,7 +11,6 @@ Upstream counterpart: client-go's rest and typed clients.
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -29,6 +28,7 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
 from navarch.client.kubeconfig import Config
 from navarch.lib import integers
+from navarch.lib.clock import SYSTEM, Clock
 from navarch.machinery import codec, errors
 
 T = TypeVar("T", bound=Object)
@@ -78,8 +78,9 @@ def _query(**options: str | int | bool | None) -> tuple[tuple[str, str], ...]:
 class Client:
     """An API client. Use as an async context manager, or call `close`."""
 
-    def __init__(self, config: Config, user_agent: str = "navarch", connections: int = 64) -> None:
+    def __init__(self, config: Config, user_agent: str = "navarch", connections: int = 64, clock: Clock = SYSTEM) -> None:
         self.config = config
+        self.clock = clock
         self.user_agent = user_agent
         self._connections = connections
         self._opened: aiohttp.ClientSession | None = None
@@ -144,7 +145,7 @@ class Client:
                     pause = _asked_to_wait(response)
                 if pause is None or not left:
                     raise refusal
-                await asyncio.sleep(pause)
+                await self.clock.sleep(pause)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{request.method} {self.config.server}{request.path}: {error or type(error).__name__}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import pathlib
 from collections.abc import Callable
@@ -46,7 +45,7 @@ async def reachable(client: Client) -> None:
             await client.request("GET", "/readyz")
             return
         except (Unreachable, errors.ApiError):
-            await asyncio.sleep(wait.next())
+            await client.clock.sleep(wait.next())
 
 
 async def _start(options: Options, client: Client, ca: bytes, group: tasks.Group) -> None:

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Timer(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None: ...
+
+    def when(self) -> float:
+        """The clock's monotonic time at which it comes."""
+        ...
 
 
 class Clock(Protocol):
@@ -21,6 +32,10 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
+    def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> Timer:
+        """Calls on the running event loop, after a while."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -33,6 +48,9 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, call: Callable[..., None], *arguments: Any) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, call, *arguments)
 
 
 SYSTEM = SystemClock()

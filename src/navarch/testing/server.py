@@ -26,6 +26,7 @@ from navarch.apiserver.server import Options, Server
 from navarch.client import kubeconfig
 from navarch.client.rest import Client
 from navarch.lib import pki
+from navarch.lib.clock import SYSTEM, Clock
 from navarch.store.interface import Store
 from navarch.store.memory import Memory
 from navarch.store.sqlite import Sqlite
@@ -78,9 +79,9 @@ class ApiServer:
         pair = _certificate(name, groups or ((ADMIN_GROUP,) if name == "admin" else ()))
         return replace(known, certificate=pair.certificate, key=pair.key)
 
-    def connect(self, name: str = "admin", *groups: str, token: str = "", user_agent: str = "test") -> Client:
+    def connect(self, name: str = "admin", *groups: str, token: str = "", user_agent: str = "test", clock: Clock = SYSTEM) -> Client:
         """Another client, closed with the server. Names and groups as `config` takes them."""
-        made = Client(self.config(name, *groups, token=token), user_agent=user_agent)
+        made = Client(self.config(name, *groups, token=token), user_agent=user_agent, clock=clock)
         self._clients.append(made)
         return made
 

@@ -104,7 +104,7 @@ async def followed(server: Scripted, kind: str) -> AsyncIterator[list[str]]:
         else:
             path = "/api/v1/configmaps"
             follower = partial.Follower(server.client, path, lambda found: names.extend(m.name for m in found), lambda _, m: names.append(m.name))
-            group.start("maps", reflector.follow(follower))
+            group.start("maps", reflector.follow(follower, server.client.clock))
         yield names
         group.cancel()
 

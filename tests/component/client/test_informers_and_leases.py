@@ -19,6 +19,7 @@ from navarch.client.lease import Election, Elector
 from navarch.client.rest import Client, Unreachable
 from navarch.lib import tasks
 from navarch.testing import server, waiting
+from navarch.testing.clock import ManualClock
 
 Maps = Informer[core_v1.ConfigMap]
 
@@ -190,38 +191,8 @@ async def test_a_subscriber_that_fails_does_not_stop_the_others() -> None:
         await waiting.until(lambda: told == ["+a", "+b"])
 
 
-class Clock:
-    """A clock that its owner moves; sleepers wake when their time has come."""
-
-    def __init__(self) -> None:
-        self._now = 1_000_000.0
-        self._sleepers: list[tuple[float, asyncio.Event]] = []
-
-    def now(self) -> float:
-        return self._now
-
-    def monotonic(self) -> float:
-        return self._now
-
-    async def sleep(self, seconds: float) -> None:
-        woken = asyncio.Event()
-        self._sleepers.append((self._now + seconds, woken))
-        await woken.wait()
-
-    @property
-    def sleeping(self) -> int:
-        return len(self._sleepers)
-
-    def advance(self, seconds: float) -> None:
-        self._now += seconds
-        for when, woken in list(self._sleepers):
-            if when <= self._now:
-                self._sleepers.remove((when, woken))
-                woken.set()
-
-
-def elector(client: Client, clock: Clock, identity: str) -> Elector:
-    return Elector(client, Election("job", identity, retry=2.0), clock)
+def elector(api: server.ApiServer, clock: ManualClock, identity: str) -> Elector:
+    return Elector(api.connect(clock=clock), Election("job", identity, retry=2.0))
 
 
 async def holder(client: Client) -> str:
@@ -232,22 +203,22 @@ async def holder(client: Client) -> str:
 
 async def test_of_two_one_leads_and_the_other_takes_over() -> None:
     async with server.running() as api, tasks.Group() as group:
-        ours, theirs = Clock(), Clock()
-        first, second = elector(api.client, ours, "one"), elector(api.client, theirs, "two")
+        ours, theirs = ManualClock(), ManualClock()
+        first, second = elector(api, ours, "one"), elector(api, theirs, "two")
         await first.acquire()
         assert await holder(api.client) == "one"
         leading = group.start("lead", first.lead())
         waits = group.start("acquire", second.acquire())
         for _ in range(10):
-            await waiting.until(lambda: ours.sleeping == 1 and theirs.sleeping == 1)
+            await waiting.until(lambda: ours.waiting == 1 and theirs.waiting == 1)
             ours.advance(2.0)
-            await waiting.until(lambda: ours.sleeping == 1)
+            await waiting.until(lambda: ours.waiting == 1)
             theirs.advance(2.0)
-        await waiting.until(lambda: theirs.sleeping == 1)
+        await waiting.until(lambda: theirs.waiting == 1)
         assert not waits.done() and not leading.done(), "twenty seconds, and the holder renewed"
         await tasks.stop(leading)
         for _ in range(9):
-            await waiting.until(lambda: theirs.sleeping == 1 or waits.done())
+            await waiting.until(lambda: theirs.waiting == 1 or waits.done())
             theirs.advance(2.0)
         await waiting.until(waits.done)
         assert await holder(api.client) == "two"
@@ -257,8 +228,8 @@ async def test_of_two_one_leads_and_the_other_takes_over() -> None:
 
 async def test_a_released_lease_is_free_at_once() -> None:
     async with server.running() as api:
-        clock = Clock()
-        first, second = elector(api.client, clock, "one"), elector(api.client, clock, "two")
+        clock = ManualClock()
+        first, second = elector(api, clock, "one"), elector(api, clock, "two")
         await first.acquire()
         await first.release()
         async with asyncio.timeout(20):
@@ -268,8 +239,8 @@ async def test_a_released_lease_is_free_at_once() -> None:
 
 async def test_who_cannot_renew_no_longer_leads() -> None:
     async with server.running() as api, tasks.Group() as group:
-        clock = Clock()
-        first = elector(api.client, clock, "one")
+        clock = ManualClock()
+        first = elector(api, clock, "one")
         await first.acquire()
         lease = await api.client.get(coordination_v1.Lease, "job", "kube-system")
         assert lease.spec is not None
@@ -277,32 +248,32 @@ async def test_who_cannot_renew_no_longer_leads() -> None:
         await api.client.update(lease)
         leading = group.start("lead", first.lead())
         for _ in range(6):
-            await waiting.until(lambda: clock.sleeping == 1 or leading.done())
+            await waiting.until(lambda: clock.waiting == 1 or leading.done())
             clock.advance(2.0)
         await waiting.until(leading.done)
         assert await holder(api.client) == "usurper"
 
 
-async def play(client: Client, name: str, working: asyncio.Event, clock: Clock) -> None:
+async def play(client: Client, name: str, working: asyncio.Event) -> None:
     async def work(group: tasks.Group) -> None:
         del group
         working.set()
 
-    await leading.lead(client, Election("job", name, retry=2.0), work, clock)
+    await leading.lead(client, Election("job", name, retry=2.0), work)
 
 
 async def test_a_restarted_leader_goes_on_at_once_under_its_kept_name(tmp_path: pathlib.Path) -> None:
     """Killed, so that it gives nothing up: the lease it left behind is its own."""
     kept = str(tmp_path / "data" / "identity")
     async with server.running() as api:
-        clock = Clock()
+        clock = ManualClock()
         with identity.held(kept) as name:
-            await elector(api.client, clock, name).acquire()
+            await elector(api, clock, name).acquire()
         async with tasks.Group() as group:
             with identity.held(kept) as again:
                 assert again == name
                 working = asyncio.Event()
-                group.start("next", play(api.client, again, working, clock))
+                group.start("next", play(api.connect(clock=clock), again, working))
                 async with asyncio.timeout(5):
                     await working.wait()
             group.cancel()
@@ -324,10 +295,10 @@ def test_two_processes_never_have_one_name(tmp_path: pathlib.Path) -> None:
 
 async def test_work_ends_when_the_lead_is_lost_and_the_lease_is_given_up_when_the_work_has_ended() -> None:
     async with server.running() as api:
-        clock = Clock()
+        clock = ManualClock()
         working = asyncio.Event()
         async with tasks.Group() as group:
-            leader = group.start("leader", play(api.client, "one", working, clock))
+            leader = group.start("leader", play(api.connect(clock=clock), "one", working))
             await working.wait()
             leader.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -336,14 +307,14 @@ async def test_work_ends_when_the_lead_is_lost_and_the_lease_is_given_up_when_th
         with pytest.raises(BaseExceptionGroup) as raised:
             async with tasks.Group() as group:
                 working.clear()
-                group.start("leader", play(api.client, "one", working, clock))
+                group.start("leader", play(api.connect(clock=clock), "one", working))
                 await working.wait()
                 lease = await api.client.get(coordination_v1.Lease, "job", "kube-system")
                 assert lease.spec is not None
                 lease.spec.holderIdentity = "usurper"
                 await api.client.update(lease)
                 for _ in range(8):
-                    await waiting.until(lambda: clock.sleeping or group)
+                    await waiting.until(lambda: clock.waiting or group)
                     clock.advance(2.0)
                     await asyncio.sleep(0.05)
         assert raised.group_contains(leading.LeadLost, match="kube-system/job could not be renewed for 10 s", depth=2)

@@ -11,7 +11,6 @@ from navarch.client.index import Handle, Indexer
 from navarch.client.informer import Informer
 from navarch.client.rest import Client
 from navarch.lib import tasks
-from navarch.lib.clock import SYSTEM, Clock
 
 T = TypeVar("T", bound=Object)
 
@@ -32,11 +31,11 @@ class Settings:
 class Context:
     """One for all controllers of a process."""
 
-    def __init__(self, client: Client, recorder: Recorder, settings: Settings | None = None, clock: Clock = SYSTEM) -> None:
+    def __init__(self, client: Client, recorder: Recorder, settings: Settings | None = None) -> None:
         self.client = client
         self.recorder = recorder
         self.settings = settings if settings is not None else Settings()
-        self.clock = clock
+        self.clock = client.clock
         self._informers: dict[type[Object], Informer[Any]] = {}
 
     def informer(self, kind: type[T]) -> Informer[T]:

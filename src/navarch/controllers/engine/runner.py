@@ -60,7 +60,7 @@ class Runner:
 
     def __init__(self, controller: Reconciler, context: Context) -> None:
         self._controller = controller
-        self.queue: WorkQueue[str] = WorkQueue(_RETRY)
+        self.queue: WorkQueue[str] = WorkQueue(_RETRY, context.clock)
         for watch in controller.watches():
             context.informer(watch.kind).subscribe(self._receiver(watch))
 

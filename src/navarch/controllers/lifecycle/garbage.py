@@ -41,7 +41,7 @@ class GarbageCollector(Reconciler):
     def __init__(self, context: Context) -> None:
         self._context = context
         self._graph = Graph()
-        self._queue: WorkQueue[str] = WorkQueue(backoff.Policy(first=0.05, most=30.0))
+        self._queue: WorkQueue[str] = WorkQueue(backoff.Policy(first=0.05, most=30.0), context.clock)
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._by_kind: dict[tuple[str, str], Kind] = {}
         self._monitors: dict[Kind, asyncio.Task[None]] = {}
@@ -63,7 +63,7 @@ class GarbageCollector(Reconciler):
                     await self._follow(group)
                 except (errors.ApiError, Unreachable) as error:
                     _log.debug("discovery: %s", error)
-                await asyncio.sleep(_RESYNC_SECONDS)
+                await self._context.clock.sleep(_RESYNC_SECONDS)
 
     async def _work(self) -> None:
         while True:
@@ -135,7 +135,7 @@ class GarbageCollector(Reconciler):
             else:
                 self._seen(kind, m)
 
-        await reflector.follow(partial.Follower(self._context.client, kind.path(), listed, changed))
+        await reflector.follow(partial.Follower(self._context.client, kind.path(), listed, changed), self._context.clock)
 
     def _seen(self, kind: Kind, m: Metadata) -> None:
         self._absent.pop(m.uid, None)

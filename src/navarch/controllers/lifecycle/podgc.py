@@ -7,7 +7,6 @@ Upstream counterpart: pkg/controller/podgc.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 
 from navarch.api.core import v1 as core_v1
@@ -47,7 +46,7 @@ class PodGcController(Reconciler):
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(_PERIOD_SECONDS)
+            await self._context.clock.sleep(_PERIOD_SECONDS)
             try:
                 await self.collect()
             except (errors.ApiError, Unreachable):
