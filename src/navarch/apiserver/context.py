@@ -22,12 +22,24 @@ class User:
         return hash((self.name, self.groups))
 
 
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
+
+
+def authenticated(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
+    """The groups of a user who said who they are: `system:authenticated` is one, unless they are said to be nobody."""
+    if name == ANONYMOUS.name or AUTHENTICATED in groups or UNAUTHENTICATED in groups:
+        return groups
+    return (*groups, AUTHENTICATED)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What a path and method ask for. `verb` is the API's (get, list, create, ...) for resources, the method in lower case else."""
+    """What a path and method ask for. `verb` is the API's (get, list, create, ...) for resources, the method in lower case else.
+
+    `name` is the path's, or the one a list or watch confines itself to by `fieldSelector=metadata.name=...`. The selectors are as
+    the client wrote them, of lists, watches and deletions of collections alone. `nested`: `namespaces` below a namespace.
+    """
 
     verb: str
     path: str
@@ -39,6 +51,9 @@ class RequestInfo:
     name: str = ""
     subresource: str = ""
     rest: str = ""
+    nested: bool = False
+    field_selector: str = ""
+    label_selector: str = ""
 
     @property
     def resource(self) -> str:

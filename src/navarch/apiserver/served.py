@@ -147,6 +147,12 @@ class Catalog:
         """Whether a resource is answered without being stored."""
         return (resource.group, resource.version, resource.plural) in registry.VIRTUAL
 
+    @staticmethod
+    def virtual(group: str, version: str, plural: str) -> resources.Resource | None:
+        """A resource that is answered without being stored."""
+        key = (group, version, plural)
+        return resources.table().get(key) if key in registry.VIRTUAL else None
+
     def versions(self) -> Mapping[str, list[str]]:
         """group → its versions, the preferred one first."""
         found: dict[str, list[str]] = {}

@@ -264,10 +264,12 @@ async def test_a_version_too_old_to_watch_is_gone(api: server.ApiServer, http: A
 async def test_watches_of_one_object_and_of_a_field(api: server.ApiServer, http: Any, ns: str) -> None:
     await make(api, ns, "other")
     chosen = {"watch": "1", "fieldSelector": "metadata.name=mine"}
-    async with http.stream(maps(ns, "mine"), {"watch": "1"}) as by_path, http.stream(maps(ns), chosen) as by_field:
+    by_prefix = maps(ns, "mine").replace("/api/v1/", "/api/v1/watch/")
+    async with http.stream(by_prefix, {}) as by_path, http.stream(maps(ns), chosen) as by_field:
         await make(api, ns, "mine")
         assert await Events(by_path).named() == ("ADDED", "mine")
         assert await Events(by_field).named() == ("ADDED", "mine")
+    assert (await http("GET", maps(ns, "mine"), query={"watch": "1"})).json["kind"] == "ConfigMap"
 
 
 async def test_many_watchers_see_one_order(api: server.ApiServer, http: Any, ns: str) -> None:

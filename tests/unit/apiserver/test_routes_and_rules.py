@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from yarl import URL
 
 from navarch.api.rbac import v1 as rbac_v1
 from navarch.apiserver import routes
@@ -39,20 +40,20 @@ from navarch.apiserver.context import User
     ],
 )
 def test_what_a_path_asks_for(method: str, path: str, query: str, expected: str) -> None:
-    info = routes.parse(method, path, query)
+    info = routes.parse(method, URL.build(path=path, query_string=query, encoded=True))
     assert info.is_resource
     assert " ".join((info.verb, info.group, info.namespace, info.plural, info.name, info.subresource)) == expected
 
 
 @pytest.mark.parametrize("path", ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/openapi/v3/apis/apps/v1"])
 def test_what_is_no_resource(path: str) -> None:
-    info = routes.parse("GET", path, "")
+    info = routes.parse("GET", URL(path, encoded=True))
     assert (info.is_resource, info.verb, info.path) == (False, "get", path)
 
 
 def test_what_follows_a_proxy_is_kept() -> None:
-    info = routes.parse("GET", "/api/v1/namespaces/x/pods/https:p:80/proxy/a//b/", "")
-    assert (info.name, info.subresource, info.rest) == ("https:p:80", "proxy", "a//b/")
+    info = routes.parse("GET", URL("/api/v1/namespaces/x/pods/https:p:80/proxy/a//b/", encoded=True))
+    assert (info.name, info.subresource, info.rest) == ("https:p:80", "proxy", "a//b")
 
 
 def question(verb: str, full: str, group: str = "", name: str = "") -> Question:

@@ -9,10 +9,11 @@ Upstream counterparts: plugin/pkg/auth/authorizer/{node,rbac}, apiserver's endpo
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from navarch.apiserver.context import User
+from navarch.machinery import selectors
 
 if TYPE_CHECKING:
     from navarch.apiserver.authz.node import NodeAuthorizer
@@ -33,6 +34,8 @@ class Question:
     name: str = ""
     path: str = ""
     version: str = ""
+    fields: tuple[selectors.FieldRequirement, ...] = field(default=(), compare=False)
+    """What a list or watch confines itself to. RBAC does not look at it, so verdicts that are remembered do not either."""
 
     @property
     def full_resource(self) -> str:
@@ -79,6 +82,14 @@ class Authorizer:
         if known.allowed or not reason:
             return known
         return Verdict(False, f"{reason}{', ' if known.reason else ''}{known.reason}")
+
+
+def field_requirements(text: str) -> tuple[selectors.FieldRequirement, ...]:
+    """A field selector's terms; of one that cannot be read nothing is known, and the request is refused later."""
+    try:
+        return selectors.parse_fields(text)
+    except ValueError:
+        return ()
 
 
 def refusal(user: User, question: Question, reason: str) -> str:
