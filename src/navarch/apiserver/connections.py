@@ -13,6 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
+from navarch.lib import tls
+
 _HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close"}
 
 _MOST_HEADER_BYTES = 1024 * 1024
@@ -30,7 +32,7 @@ _PLAIN = b"Client sent an HTTP request to an HTTPS server.\n"
 _PLAIN_ANSWER = b"HTTP/1.0 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(_PLAIN), _PLAIN)
 
 
-class _Handshake(ssl.SSLObject):
+class _Handshake(tls.Connection):
     """A TLS connection that tells a client who speaks plain HTTP what is wrong, before it fails."""
 
     outgoing: ssl.MemoryBIO | None = None
@@ -49,7 +51,7 @@ class _Handshake(ssl.SSLObject):
             raise ssl.SSLWantReadError from None  # so that the loop sends it; what comes next ends the connection
 
 
-class TlsContext(ssl.SSLContext):
+class TlsContext(tls.ServerContext):
     """A server's TLS, with `_Handshake` for connections."""
 
     sslobject_class = _Handshake

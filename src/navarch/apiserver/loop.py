@@ -15,12 +15,11 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cryptography import x509
-
 from navarch.apiserver import bootstrap, connections
-from navarch.apiserver.authn import Authenticator
+from navarch.apiserver.authn import Authenticator, tokens
+from navarch.apiserver.authn.certificates import Authorities
+from navarch.apiserver.authn.living import Living
 from navarch.apiserver.authn.static import TokenFile
-from navarch.apiserver.authn.tokens import TokenIssuer, TokenVerifier
 from navarch.apiserver.authz import Authorizer
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
@@ -31,8 +30,8 @@ from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Options, Server
 from navarch.apiserver.storage import Storage
-from navarch.lib import pki
-from navarch.machinery import codec, errors
+from navarch.lib import pki, tls
+from navarch.machinery import errors
 from navarch.store.interface import Store
 
 _log = logging.getLogger(__name__)
@@ -120,40 +119,23 @@ def make_server(options: Options, store: Store) -> Server:
     """The server's parts over a store, not yet started."""
     catalog = Catalog(options.runtime_config)
     storage = Storage(store, catalog)
-    audiences = tuple(a for a in options.api_audiences.split(",") if a) or (options.service_account_issuer,)
+    audiences = options.api_audiences or options.service_account_issuer
     signing = pathlib.Path(options.service_account_signing_key_file).read_bytes()
-    issuer = TokenIssuer(options.service_account_issuer, signing, audiences)
-
-    def exists(plural: str, namespace: str, name: str, uid: str) -> bool:
-        served = catalog.of("", plural)
-        entry = served.cache.get(served.key(name, namespace))
-        return entry is not None and (not uid or codec.tree(entry.body)["metadata"].get("uid") == uid)
-
-    verifier = TokenVerifier(options.service_account_issuer, (issuer.public_pem,), audiences, exists)
-    authenticator = Authenticator(TokenFile(options.token_auth_file), verifier, *_front_proxy(options))
+    published = tuple(key for file in options.service_account_key_file for key in tokens.public_keys(file))
+    issuer = tokens.TokenIssuer(options.service_account_issuer[0], signing, audiences, published)
+    verifier = tokens.TokenVerifier(options.service_account_issuer, issuer.published, audiences, Living(catalog))
+    authorities = Authorities(options.client_ca_file, options.requestheader_client_ca_file, options.requestheader_allowed_names)
+    authenticator = Authenticator(TokenFile(options.token_auth_file), verifier, authorities)
     kubelets = Kubelets(catalog, options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority)
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog))
     return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics())
 
 
-def _front_proxy(options: Options) -> tuple[str, tuple[str, ...]]:
-    """The common name of the front proxy's authority, and the names it trusts."""
-    if not options.requestheader_client_ca_file:
-        return "", ()
-    certificate = x509.load_pem_x509_certificate(pathlib.Path(options.requestheader_client_ca_file).read_bytes())
-    name = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    allowed = tuple(n for n in options.requestheader_allowed_names.split(",") if n)
-    return str(name[0].value) if name else "", allowed
-
-
 def _tls(options: Options) -> ssl.SSLContext:
-    context = connections.TlsContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(options.tls_cert_file, options.tls_private_key_file)
-    for file in (options.client_ca_file, options.requestheader_client_ca_file):
-        if file:
-            context.load_verify_locations(file)
-            context.verify_mode = ssl.CERT_OPTIONAL
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context = tls.server_context(options.tls_cert_file, options.tls_private_key_file, connections.TlsContext)
+    authorities = [f for f in (options.client_ca_file, options.requestheader_client_ca_file) if f]
+    if authorities:
+        context.ask_for_certificates(authorities)
     context.set_alpn_protocols(["http/1.1"])
     return context
 

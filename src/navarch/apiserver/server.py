@@ -52,8 +52,12 @@ class Options:
     tls_private_key_file: str = ""
     client_ca_file: str = ""
     token_auth_file: str = ""
-    service_account_issuer: str = "https://kubernetes.default.svc.cluster.local"
-    service_account_key_file: str = ""
+    service_account_issuer: tuple[str, ...] = ("https://kubernetes.default.svc.cluster.local",)
+    """The first one signs; tokens of the others are still taken."""
+
+    service_account_key_file: tuple[str, ...] = ()
+    """Keys that tokens are verified with, besides the signing one: several, so that the signing key can be changed."""
+
     service_account_signing_key_file: str = ""
     service_cluster_ip_range: str = "10.96.0.0/16"
     service_node_port_range: str = "30000-32767"
@@ -61,14 +65,14 @@ class Options:
     kubelet_client_key: str = ""
     kubelet_certificate_authority: str = ""
     requestheader_client_ca_file: str = ""
-    requestheader_allowed_names: str = "front-proxy-client"
+    requestheader_allowed_names: tuple[str, ...] = ("front-proxy-client",)
     proxy_client_cert_file: str = ""
     proxy_client_key_file: str = ""
     storage_backend: str = "sqlite"
     authorization_mode: str = "Node,RBAC"
     enable_admission_plugins: str = ""
     disable_admission_plugins: str = ""
-    api_audiences: str = ""
+    api_audiences: tuple[str, ...] = ()
     runtime_config: str = ""
     """Versions served although they are off by default, or the other way round: `scheduling.k8s.io/v1alpha2=true`, `api/beta=true`."""
     event_ttl: float = 3600.0

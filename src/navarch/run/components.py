@@ -42,7 +42,7 @@ def _apiserver(settings: Settings) -> Flags:
         "tls_cert_file": str(pki / "apiserver.crt"),
         "tls_private_key_file": str(pki / "apiserver.key"),
         "client_ca_file": str(pki / "ca.crt"),
-        "service_account_key_file": str(pki / "sa.pub"),
+        "service_account_key_file": (str(pki / "sa.pub"),),
         "service_account_signing_key_file": str(pki / "sa.key"),
         "service_cluster_ip_range": settings.service_cidr,
         "kubelet_client_certificate": str(pki / "apiserver-kubelet-client.crt"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import pathlib
 
-from navarch.apiserver.context import User
+from navarch.apiserver.context import User, authenticated
 
 
 class TokenFileError(ValueError):
@@ -39,5 +39,5 @@ def _read(path: str) -> dict[str, User]:
         if not token:
             raise TokenFileError(f"--token-auth-file {path}, line {number}: the token is empty")
         groups = tuple(g.strip() for g in row[3].split(",") if g.strip()) if len(row) > 3 else ()
-        users[token] = User(name, (*groups, "system:authenticated"), uid)
+        users[token] = User(name, authenticated(name, groups), uid)
     return users

@@ -77,7 +77,7 @@ def _binding(server: Server, namespace: str, account: str, reference: authentica
         raise errors.conflict("", plural, name, why)
     node, node_uid = "", ""
     if kind == "Pod":
-        if (obj.spec.serviceAccountName or "default") != account:
+        if (obj.spec.serviceAccountName or "") != account:
             raise errors.BadRequest(f'cannot bind token for serviceaccount "{account}" to pod running with different serviceaccount name.')
         node = obj.spec.nodeName or ""
         holder = server.catalog.of("", "nodes").cache.get(node) if node else None

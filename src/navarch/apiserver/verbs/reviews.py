@@ -52,17 +52,14 @@ async def token_review(context: Context, server: Server) -> Object:
     spec = review.spec or authentication_v1.TokenReviewSpec()
     if not spec.token:
         raise errors.BadRequest("token is required for TokenReview in authentication")
-    wanted = tuple(spec.audiences or ())
+    wanted = tuple(spec.audiences or ()) or server.authenticator.verifier.audiences
     status = authentication_v1.TokenReviewStatus()
-    try:
-        user = server.authenticator.by_token(spec.token, wanted)
-    except errors.Unauthorized:
+    known = server.authenticator.by_token(spec.token, wanted)
+    if known is None:
         status.error = "[invalid bearer token, token lookup failed]"
         status.authenticated = False
     else:
-        status.authenticated, status.user = True, _user(user)
-        held = server.authenticator.verifier.audiences_of(spec.token) or server.authenticator.verifier.audiences
-        status.audiences = [a for a in held if a in (wanted or server.authenticator.verifier.audiences)]
+        status.authenticated, status.user, status.audiences = True, _user(known[0]), list(known[1])
     review.status = status
     return review
 
