@@ -21,6 +21,13 @@ class User:
     def __hash__(self) -> int:
         return hash((self.name, self.groups))
 
+    @property
+    def node(self) -> str | None:
+        """The name of the node this user is, which may be ""; None for everybody else."""
+        if not self.name.startswith("system:node:") or "system:nodes" not in self.groups:
+            return None
+        return self.name.removeprefix("system:node:")
+
 
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))

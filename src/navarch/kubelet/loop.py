@@ -208,7 +208,8 @@ class Kubelet:
         group.start("cleanup", self.cleaner.run())
         group.start("volume refresh", self._refresh_volumes())
         if self.options.pod_manifest_path:
-            source = static_pods.Source(pathlib.Path(self.options.pod_manifest_path), self.name, self.client, self.update, self.remove, self.pods)
+            manifests = pathlib.Path(self.options.pod_manifest_path)
+            source = static_pods.Source(manifests, self.name, self.client, self.update, self.remove, self.pods, self.nodes)
             group.start("static pods", source.run())
         server = Server(self.options, self.name, self.facts.ips, self.root, self.client, self.cri, self.workers, lambda: self.observer.error)
         await server.start()

@@ -73,6 +73,7 @@ class Source:
         update: Callable[[v1.Pod], None],
         remove: Callable[[str], None],
         mirrors: Informer[v1.Pod],
+        nodes: Informer[v1.Node],
     ) -> None:
         self._folder = folder
         self._node = node
@@ -80,6 +81,7 @@ class Source:
         self._update = update
         self._remove = remove
         self._mirrors = mirrors
+        self._nodes = nodes
         self._pods: dict[str, v1.Pod] = {}
 
     async def run(self) -> None:
@@ -125,10 +127,14 @@ class Source:
             await self._create_mirror(pod)
 
     async def _create_mirror(self, pod: v1.Pod) -> None:
-        held = pod.metadata
+        """Shows a static pod in the API, as the node's: nobody takes a mirror from a node that has not registered."""
+        held, node = pod.metadata, self._nodes.get(self._node)
         assert held is not None
+        if node is None or node.metadata is None:
+            return
+        owner = meta_v1.OwnerReference(apiVersion="v1", kind="Node", name=self._node, uid=node.metadata.uid, controller=True)
         annotations = {**(held.annotations or {}), MIRROR: held.uid or ""}
-        meta = meta_v1.ObjectMeta(name=held.name, namespace=held.namespace, labels=held.labels, annotations=annotations)
+        meta = meta_v1.ObjectMeta(name=held.name, namespace=held.namespace, labels=held.labels, annotations=annotations, ownerReferences=[owner])
         mirror = v1.Pod(apiVersion="v1", kind="Pod", metadata=meta, spec=pod.spec)
         try:
             await self._client.create(mirror)

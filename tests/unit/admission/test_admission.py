@@ -3,81 +3,19 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from navarch.api import resources
 from navarch.apiserver import registry
-from navarch.apiserver.admission import Attributes, certificates, escalation, limits, nodes, pods, quota, serviceaccounts, storage
-from navarch.apiserver.authz import Authorizer
-from navarch.apiserver.authz.node import NodeAuthorizer
+from navarch.apiserver.admission import certificates, escalation, limits, pods, quota, serviceaccounts, storage
 from navarch.apiserver.authz.policy import objects
-from navarch.apiserver.authz.rbac import Rbac
 from navarch.apiserver.context import User
-from navarch.apiserver.served import Catalog
 from navarch.machinery import codec, errors
-from navarch.store.interface import Change
 
 ADMIN = User("admin", ("system:masters",))
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
-
-
-class Host:
-    """Caches that take what is put in them; stands where the server does."""
-
-    def __init__(self) -> None:
-        self.catalog = Catalog()
-        self.promises: dict[str, Any] = {}
-        self.storage = self
-        self.revision = 0
-        self.kept: dict[str, tuple[bytes, int, int]] = {}
-        self.authorizer = Authorizer(Rbac(self.catalog), NodeAuthorizer(self.catalog))
-
-    async def put(self, served: Any, name: str, namespace: str, value: bytes, expected: int) -> int | None:
-        held = served.cache.get(served.key(name, namespace))
-        if held is not None and held.version != expected:
-            return None
-        self.revision += 1
-        before = self.kept.get(served.store_key(name, namespace))
-        born = before[1] if before else self.revision
-        key = served.store_key(name, namespace)
-        served.cache.apply(_change(key, value, self.revision, before[0] if before else None, born, before[2] if before else 0))
-        self.kept[key] = (value, born, self.revision)
-        return self.revision
-
-    async def add(self, group: str, plural: str, tree: dict[str, Any]) -> Any:
-        served = self.catalog.of(group, plural)
-        made = self.made(group, plural, tree)
-        await self.put(served, made.metadata.name, made.metadata.namespace or "", codec.encode(made), 0)
-        self.authorizer.rbac.generation += 1
-        return made
-
-    def made(self, group: str, plural: str, tree: dict[str, Any]) -> Any:
-        served = self.catalog.of(group, plural)
-        resource = served.resource
-        head = {"apiVersion": resource.group_version, "kind": resource.kind}
-        tree = {**head, **tree, "metadata": {"name": "x", **({"namespace": "default"} if resource.namespaced else {}), **tree.get("metadata", {})}}
-        made = codec.from_tree(served.object_type, tree)
-        registry.strategy(group, plural).default(made)
-        return made
-
-    def attributes(self, group: str, plural: str, obj: Any, old: Any = None, user: User = ADMIN, subresource: str = "") -> Attributes:
-        held = obj if obj is not None else old
-        context: Any = SimpleNamespace(user=user)
-        operation = "CREATE" if old is None else "DELETE" if obj is None else "UPDATE"
-        m = held.metadata
-        return Attributes(context, self.catalog.of(group, plural), operation, m.name or "", m.namespace or "", obj, old, subresource)
-
-
-@pytest.fixture
-def host() -> Any:
-    return Host()
-
-
-def _change(key: str, value: bytes, revision: int, before: bytes | None, born: int, earlier: int) -> Change:
-    return Change(key=key, value=value, revision=revision, previous=before, create_revision=born, previous_revision=earlier)
 
 
 def pod(host: Any, name: str = "x", **spec: Any) -> Any:
@@ -266,33 +204,6 @@ async def test_nobody_grants_more_than_he_has(host: Any) -> None:
     with pytest.raises(errors.Forbidden, match="attempting to grant RBAC permissions not currently held"):
         await escalation.check(host.attributes("rbac.authorization.k8s.io", "rolebindings", bind, user=jane), host)
     await escalation.check(host.attributes("rbac.authorization.k8s.io", "rolebindings", bind), host)
-
-
-KUBELET = User("system:node:n1", ("system:nodes", "system:authenticated"))
-
-
-async def test_kubelet_changes_its_own_node_alone(host: Any) -> None:
-    def node(name: str, **labels: str) -> Any:
-        return host.made("", "nodes", {"metadata": {"name": name, "labels": labels}})
-
-    await nodes.restrict(host.attributes("", "nodes", node("n1"), user=KUBELET), host)
-    with pytest.raises(errors.Forbidden, match='node "n1" is not allowed to modify node "n2"'):
-        await nodes.restrict(host.attributes("", "nodes", node("n2"), user=KUBELET), host)
-    grown = node("n1", **{"node-role.kubernetes.io/control-plane": ""})
-    with pytest.raises(errors.Forbidden, match=re.escape("is not allowed to modify labels: node-role.kubernetes.io/control-plane")):
-        await nodes.restrict(host.attributes("", "nodes", grown, node("n1"), user=KUBELET), host)
-    known = node("n1", **{"kubernetes.io/hostname": "n1", "kubelet.kubernetes.io/a": "b", "own.example.com/c": "d"})
-    await nodes.restrict(host.attributes("", "nodes", known, node("n1"), user=KUBELET), host)
-
-
-async def test_kubelet_touches_pods_of_its_node_alone(host: Any) -> None:
-    mine, other = pod(host, nodeName="n1"), pod(host, nodeName="n2")
-    await nodes.restrict(host.attributes("", "pods", mine, mine, KUBELET, "status"), host)
-    await nodes.restrict(host.attributes("", "pods", None, mine, KUBELET), host)
-    with pytest.raises(errors.Forbidden, match=re.escape("can only update pod status for pods with spec.nodeName set to itself")):
-        await nodes.restrict(host.attributes("", "pods", other, other, KUBELET, "status"), host)
-    with pytest.raises(errors.Forbidden, match=re.escape('pod does not have "kubernetes.io/config.mirror" annotation')):
-        await nodes.restrict(host.attributes("", "pods", mine, user=KUBELET), host)
 
 
 async def test_signer_needs_leave(host: Any) -> None:

@@ -11,7 +11,8 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.node import v1 as node_v1
 from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.apiserver.admission import Attributes
-from navarch.apiserver.admission.serviceaccounts import MIRROR, refuse
+from navarch.apiserver.admission.serviceaccounts import refuse
+from navarch.apiserver.authz.references import MIRROR
 from navarch.machinery import amounts, codec
 
 if TYPE_CHECKING:

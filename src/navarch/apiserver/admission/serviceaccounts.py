@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver.admission import Attributes
+from navarch.apiserver.authz.references import MIRROR
 from navarch.machinery import codec, errors, names
 
 if TYPE_CHECKING:
     from navarch.apiserver.server import Server
 
-MIRROR = "kubernetes.io/config.mirror"
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607
 """An hour and a little: the odd number shows that the server chose it."""

@@ -62,8 +62,9 @@ class Authorizer:
     def decide(self, user: User, question: Question) -> Verdict:
         if "system:masters" in user.groups:
             return Verdict(True)
-        if self._node.concerns(user):
-            verdict = self._node.decide(user, question)
+        node = user.node
+        if node is not None:
+            verdict = self._node.decide(node, user, question)
             if verdict.allowed:
                 return verdict
             reason = verdict.reason
