@@ -1,4 +1,7 @@
-"""Connections to kubelets (and to pods and services by the proxy subresources), and the tunnel for upgraded ones.
+"""Connections to kubelets, and to pods and services by the proxy subresources.
+
+What a proxy may reach is checked on the address that is dialed, after its name has been resolved. Headers that say who the client is
+go no further than here, and no redirect is followed.
 
 Upstream counterparts: pkg/kubelet/client, apimachinery's util/proxy (UpgradeAwareHandler).
 """
@@ -6,18 +9,20 @@ Upstream counterparts: pkg/kubelet/client, apimachinery's util/proxy (UpgradeAwa
 from __future__ import annotations
 
 import asyncio
+import functools
+import socket
 import ssl
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver import links
+from navarch.apiserver import authn, links
 from navarch.apiserver.served import Catalog
+from navarch.lib import inet
 from navarch.machinery import codec, errors
 
 _ADDRESSES = ("InternalIP", "ExternalIP", "Hostname")
@@ -34,11 +39,25 @@ class Target:
     port: int
     tls: ssl.SSLContext | None
     server_name: str = ""
+    """The name or address the certificate must be for, when it is not `host`."""
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def base(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
+
+
+_RESOLVE_SECONDS = 10.0
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Kubelets:
@@ -47,26 +66,29 @@ class Kubelets:
     def __init__(self, catalog: Catalog, certificate: str, key: str, authority: str) -> None:
         self._nodes = catalog.of("", "nodes")
         self._certificate, self._key, self._authority = certificate, key, authority
-        self._context: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
-        self.insecure = ssl.create_default_context()
-        self.insecure.check_hostname = False
-        self.insecure.verify_mode = ssl.CERT_NONE
+        self.may_proxy_to: Callable[[inet.Address], bool] = inet.is_global_unicast
+        self.insecure = _unverified()
 
-    def context(self) -> ssl.SSLContext:
-        """TLS towards kubelets: our client certificate; theirs is checked when an authority is given."""
-        if self._context is None:
-            made = ssl.create_default_context(cafile=self._authority or None)
-            made.check_hostname = False
-            made.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            if not self._authority:
-                made.verify_mode = ssl.CERT_NONE
-            if self._certificate:
-                made.load_cert_chain(self._certificate, self._key)
-            self._context = made
-        return self._context
+    @functools.cached_property
+    def _verified(self) -> ssl.SSLContext:
+        """TLS towards kubelets: our client certificate; theirs is checked, by name, when an authority is given."""
+        if not self._authority:
+            return self._unverified
+        made = ssl.create_default_context(cafile=self._authority)
+        made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return self._introduced(made)
 
-    def target(self, node: str) -> Target:
+    @functools.cached_property
+    def _unverified(self) -> ssl.SSLContext:
+        return self._introduced(_unverified())
+
+    def _introduced(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        if self._certificate:
+            context.load_cert_chain(self._certificate, self._key)
+        return context
+
+    def target(self, node: str, *, verify: bool = True) -> Target:
         """The address of a node's kubelet. NotFound, or ServiceUnavailable when it has none yet."""
         entry = self._nodes.cache.get(node)
         if entry is None:
@@ -78,7 +100,24 @@ class Kubelets:
             raise errors.ServiceUnavailable(f"node {node} has no address yet")
         endpoints = status.daemonEndpoints
         port = endpoints.kubeletEndpoint.Port if endpoints and endpoints.kubeletEndpoint else None
-        return Target(host, port or 10250, self.context())
+        return Target(host, port or 10250, self._verified if verify else self._unverified)
+
+    async def proxied(self, target: Target) -> Target:
+        """A target by its address, of which this answers for. BadRequest when it leads to this machine, its link, or nowhere."""
+        address = inet.parse(target.host)
+        if address is None:
+            try:
+                async with asyncio.timeout(_RESOLVE_SECONDS):
+                    found = await asyncio.get_running_loop().getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError, TimeoutError) as error:
+                raise errors.BadRequest(f"lookup {target.host}: {error or 'timed out'}") from None
+            resolved = [inet.parse(str(f[4][0])) for f in found]
+            address = resolved[0] if resolved else None
+        else:
+            resolved = [address]
+        if address is None or any(a is None or not self.may_proxy_to(a) for a in resolved):
+            raise errors.BadRequest("address not allowed")
+        return replace(target, host=str(address), server_name=target.server_name or target.host)
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -92,104 +131,35 @@ class Kubelets:
             await self._session.close()
 
 
-def forwarded(headers: Iterable[tuple[str, str]], drop: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
-    """Headers that go on to the next hop."""
-    return [(k, v) for k, v in headers if k.lower() not in _HOP and k.lower() not in drop]
+_IDENTITY = ("impersonate-", "x-remote-")
 
 
-class _Far(asyncio.Protocol):
-    """The far end of a tunnel."""
-
-    def __init__(self) -> None:
-        self.near: asyncio.Transport | None = None
-        self.transport: asyncio.Transport | None = None
-        self.held = bytearray()
-        self.closed = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses
-
-    def data_received(self, data: bytes) -> None:
-        if self.near is None:
-            self.held += data
-        else:
-            self.near.write(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.closed.set()
-        if self.near is not None:
-            self.near.close()
-
-    def pause_writing(self) -> None:
-        if self.near is not None:
-            self.near.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self.near is not None:
-            self.near.resume_reading()
+def forwarded(request: web.BaseRequest, drop: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
+    """A request's headers that go on to the next hop, and the client's address. Nobody but us may act on who the client is."""
+    named = {h.strip().lower() for h in request.headers.get("Connection", "").split(",")}
+    found: list[tuple[str, str]] = []
+    passed: list[str] = []
+    for name, value in request.headers.items():
+        lower = name.lower()
+        if lower in _HOP or lower in drop or lower in named or lower == "authorization" or lower.startswith(_IDENTITY):
+            continue
+        if lower == "x-forwarded-for":
+            passed.append(value)
+        elif lower != "sec-websocket-protocol":
+            found.append((name, value))
+        elif offered := authn.without_token(value):
+            found.append((name, offered))
+    if request.remote:
+        found.append(("X-Forwarded-For", ", ".join([*passed, request.remote])))
+    return found
 
 
-class _Near(asyncio.Protocol):
-    """The client's end of a tunnel, in the place of the HTTP protocol."""
-
-    def __init__(self, far: asyncio.Transport, http: asyncio.BaseProtocol) -> None:
-        self._far = far
-        self._http = http
-        self.closed = asyncio.Event()
-
-    def data_received(self, data: bytes) -> None:
-        self._far.write(data)
-
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._far.close()
-        self.closed.set()
-        self._http.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._far.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._far.resume_reading()
+def answered(headers: Mapping[str, str], drop: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
+    """An answer's headers that go back to the client."""
+    return [(k, v) for k, v in headers.items() if k.lower() not in _HOP and k.lower() not in drop]
 
 
-def upgrade_wanted(request: web.BaseRequest) -> bool:
-    return "upgrade" in request.headers.get("Connection", "").lower() and "Upgrade" in request.headers
-
-
-async def tunnel(request: web.BaseRequest, target: Target, path: str) -> web.StreamResponse:
-    """Hands a connection that wants to be upgraded over to the target: bytes go both ways until one side ends."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(30):
-            _, far = await loop.create_connection(
-                _Far, target.host, target.port, ssl=target.tls, server_hostname=(target.server_name or target.host) if target.tls else None
-            )
-    except (OSError, TimeoutError) as error:
-        raise errors.internal(f"error dialing backend: {error}") from None
-    near = cast(asyncio.Transport, request.transport)
-    assert far.transport is not None
-    drop = frozenset({"authorization", "host", "content-length"})
-    lines = [f"{request.method} {path} HTTP/1.1", f"Host: {target.host}:{target.port}"]
-    lines += [f"{k}: {v}" for k, v in forwarded(request.headers.items(), drop)]
-    lines += ["Connection: Upgrade", f"Upgrade: {request.headers['Upgrade']}"]
-    if request.method == "POST":
-        lines.append("Content-Length: 0")
-    far.transport.write("\r\n".join([*lines, "", ""]).encode())
-    protocol = _Near(far.transport, near.get_protocol())
-    near.set_protocol(protocol)
-    if far.held:
-        near.write(bytes(far.held))
-    far.near = near
-    if far.closed.is_set():
-        near.close()
-    await protocol.closed.wait()
-    return web.Response()
-
-
-_DROPPED = frozenset({"authorization", "host"})
+_DROPPED = frozenset({"host"})
 
 
 async def forward(
@@ -201,7 +171,7 @@ async def forward(
         async with kubelets.session.request(
             request.method,
             URL(target.base + path, encoded=True),
-            headers=forwarded(request.headers.items(), drop),
+            headers=forwarded(request, drop),
             data=body,
             ssl=target.tls if target.tls is not None else True,
             server_hostname=target.server_name or None,
@@ -210,7 +180,7 @@ async def forward(
         ) as answer:
             if not prefix:
                 return await relay(request, answer)
-            hosts = frozenset({f"{target.host}:{target.port}", request.headers.get("Host", "")})
+            hosts = frozenset({target.authority, request.headers.get("Host", "")})
             return await _rewritten(request, answer, links.rewriter(prefix, hosts))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise errors.ServiceUnavailable(f"error trying to reach service: {error}") from None
@@ -224,7 +194,7 @@ async def _rewritten(request: web.BaseRequest, answer: aiohttp.ClientResponse, r
         return await relay(request, answer)
     page = links.page((await answer.read()).decode("utf-8", "surrogateescape"), rewrite).encode("utf-8", "surrogateescape")
     response = web.Response(status=answer.status, reason=answer.reason, body=page)
-    for name, value in forwarded(answer.headers.items(), frozenset({"content-length"})):
+    for name, value in answered(answer.headers, frozenset({"content-length"})):
         response.headers[name] = value
     return response
 
@@ -232,7 +202,7 @@ async def _rewritten(request: web.BaseRequest, answer: aiohttp.ClientResponse, r
 async def relay(request: web.BaseRequest, answer: aiohttp.ClientResponse, replaced: Mapping[str, str] | None = None) -> web.StreamResponse:
     """Writes another server's answer to our client as it comes."""
     response = web.StreamResponse(status=answer.status, reason=answer.reason)
-    for name, value in forwarded(answer.headers.items()):
+    for name, value in answered(answer.headers):
         response.headers.add(name, value)
     response.headers.update(replaced or {})
     if "Content-Length" not in answer.headers and request.method != "HEAD":

@@ -14,7 +14,7 @@ from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.apiserver.subresource import binding, eviction, kubelet, scale, token
+from navarch.apiserver.subresource import binding, eviction, kubelet, proxy, scale, token
 from navarch.apiserver.verbs import get, patch, update
 from navarch.machinery import codec, errors
 
@@ -55,9 +55,9 @@ SPECIAL: dict[tuple[str, str, str], Handler] = {
     ("", "pods", "exec"): kubelet.stream,
     ("", "pods", "attach"): kubelet.stream,
     ("", "pods", "portforward"): kubelet.stream,
-    ("", "pods", "proxy"): kubelet.proxy_pod,
-    ("", "services", "proxy"): kubelet.proxy_service,
-    ("", "nodes", "proxy"): kubelet.proxy_node,
+    ("", "pods", "proxy"): proxy.pod,
+    ("", "services", "proxy"): proxy.service,
+    ("", "nodes", "proxy"): proxy.node,
     ("", "serviceaccounts", "token"): token.handle,
 }
 

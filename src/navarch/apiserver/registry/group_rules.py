@@ -27,6 +27,7 @@ from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.api.storage import v1 as storage_v1
 from navarch.apiserver.registry import checks, service_rules
 from navarch.apiserver.registry.checks import Found
+from navarch.lib import inet
 from navarch.machinery import codec, field, names
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -71,7 +72,7 @@ def _endpoint(found: Found, at: str, endpoint: discovery_v1.Endpoint, kind: str 
         before = len(found)
         checks.address(found, path, address)
         if len(found) == before:
-            if kind in ("IPv4", "IPv6") and (":" in address) != (kind == "IPv6"):
+            if kind in ("IPv4", "IPv6") and kind != f"IPv{inet.version(address)}":
                 found.append(field.invalid(f"{at}.addresses", address, f"must be an {kind} address"))
             service_rules.endpoint_address(found, path, address)
     if endpoint.nodeName is not None:

@@ -5,12 +5,11 @@ Upstream counterpart: validateService and ValidateServiceUpdate in pkg/apis/core
 
 from __future__ import annotations
 
-import ipaddress
-
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver.registry import checks
 from navarch.apiserver.registry.checks import Found
 from navarch.apiserver.registry.services import NONE, needs_health_check
+from navarch.lib import inet
 from navarch.machinery import field
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -134,15 +133,17 @@ def addresses(found: Found, spec: core_v1.ServiceSpec) -> None:
 
 def endpoint_address(found: Found, path: str, ip: str) -> None:
     """An address that traffic may be sent to."""
-
-    held = ipaddress.ip_address(ip)
+    held = inet.parse(ip)
+    if held is None:
+        found.append(field.invalid(path, ip, "must be a valid IP address"))
+        return
     if held.is_unspecified:
-        found.append(field.invalid(path, ip, f"may not be unspecified ({held})"))
+        found.append(field.invalid(path, ip, f"may not be unspecified ({ip})"))
     if held.is_loopback:
         found.append(field.invalid(path, ip, "may not be in the loopback range (127.0.0.0/8, ::1/128)"))
     if held.is_link_local:
         found.append(field.invalid(path, ip, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"))
-    if held.is_multicast and str(held).startswith(("224.0.0.", "ff02:")):
+    if inet.is_link_local_multicast(held):
         found.append(field.invalid(path, ip, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"))
 
 

@@ -23,7 +23,7 @@ async def handle(context: Context, server: Server, target: Target, path: str) ->
     text = socket.ws_protocol == "base64.binary.k8s.io"
     ssl = target.tls if target.tls is not None else True
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
-    async with server.kubelets.session.get(target.base + path, ssl=ssl, timeout=timeout) as answer:
+    async with server.kubelets.session.get(target.base + path, ssl=ssl, timeout=timeout, allow_redirects=False) as answer:
         async for part in answer.content.iter_any():
             if text:
                 await socket.send_str(base64.b64encode(part).decode())

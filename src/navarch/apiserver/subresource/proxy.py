@@ -1,0 +1,150 @@
+"""The proxy subresources: any request, sent on to a pod, to a pod behind a Service, or to a node's kubelet.
+
+Upstream counterparts: pkg/registry/core/{pod,service,node}/rest/proxy.go and the ResourceLocation of each.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import random
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from aiohttp import web
+
+from navarch.api.core import v1 as core_v1
+from navarch.api.discovery import v1 as discovery_v1
+from navarch.apiserver.context import Context
+from navarch.apiserver.kubelets import Target, forward
+from navarch.apiserver.served import Served
+from navarch.apiserver.server import Server
+from navarch.apiserver.tunnels import tunnel, upgrade_wanted
+from navarch.apiserver.verbs import get
+from navarch.apiserver.watch_cache import Scope
+from navarch.lib import integers
+from navarch.machinery import codec, errors, selectors
+
+_DROP = frozenset({"host", "accept-encoding"})
+_PATH_CHARACTERS = "/:@!$&'()*+,;=~"
+
+
+@dataclass(frozen=True, slots=True)
+class _Id:
+    """`https:name:port`, `name:port` or `name`."""
+
+    scheme: str
+    name: str
+    port: str
+
+
+def _split(kind: str, text: str) -> _Id:
+    parts = text.split(":")
+    match parts:
+        case [name] if name:
+            return _Id("", name, "")
+        case [name, port] if name:
+            return _Id("", name, port)
+        case [scheme, name, port] if name and scheme in ("http", "https", ""):
+            return _Id(scheme, name, port)
+    raise errors.BadRequest(f'invalid {kind} request "{text}"')
+
+
+async def pod(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    wanted = _split("pod", context.info.name)
+    found = codec.decode(core_v1.Pod, get.entry_of(served, wanted.name, context.info.namespace).body)
+    address = found.status.podIP if found.status is not None else None
+    if not address:
+        raise errors.BadRequest("address not allowed")
+    return await _proxy(context, server, Target(address, _pod_port(found, wanted), _tls(server, wanted)))
+
+
+def _tls(server: Server, wanted: _Id) -> ssl.SSLContext | None:
+    return server.kubelets.insecure if wanted.scheme == "https" else None
+
+
+def _number(port: str) -> int:
+    number = integers.parse(port, 1, 65535)
+    if number is None:
+        raise errors.BadRequest(f'invalid port "{port}"')
+    return number
+
+
+def _pod_port(found: core_v1.Pod, wanted: _Id) -> int:
+    """The port asked for, else the first one a container declares."""
+    if integers.parse(wanted.port) is not None:
+        return _number(wanted.port)
+    for container in (found.spec.containers or ()) if found.spec is not None else ():
+        for declared in container.ports or ():
+            if declared.containerPort and (not wanted.port or declared.name == wanted.port):
+                return declared.containerPort
+    return 443 if wanted.scheme == "https" else 80
+
+
+async def service(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    wanted = _split("service", context.info.name)
+    found = codec.decode(core_v1.Service, get.entry_of(served, wanted.name, context.info.namespace).body)
+    candidates = list(_endpoints(server, context.info.namespace, wanted.name, _port_name(found, wanted)))
+    if not candidates:
+        raise errors.ServiceUnavailable(f'no endpoints available for service "{context.info.name}"')
+    host, number = random.choice(candidates)
+    return await _proxy(context, server, Target(host, number, _tls(server, wanted)))
+
+
+def _port_name(found: core_v1.Service, wanted: _Id) -> str:
+    """The name of a Service's port, asked for by name or number, else of its first one."""
+    ports = (found.spec.ports if found.spec is not None else None) or []
+    chosen = [p for p in ports if wanted.port in (p.name or "", str(p.port))] if wanted.port else ports[:1]
+    if not chosen:
+        raise errors.ServiceUnavailable(f'no service port {wanted.port} found for service "{wanted.name}"')
+    return chosen[0].name or ""
+
+
+def _endpoints(server: Server, namespace: str, name: str, port: str) -> Iterator[tuple[str, int]]:
+    """Where a Service's port is ready. Only pods' own addresses count: anybody may write an endpoint."""
+    label = selectors.parse_labels(f"kubernetes.io/service-name={name}")
+    for entry in server.catalog.of("discovery.k8s.io", "endpointslices").cache.select(Scope(namespace, label)):
+        found = codec.decode(discovery_v1.EndpointSlice, entry.body)
+        number = next((p.port for p in found.ports or () if (p.name or "") == port), None)
+        for endpoint in found.endpoints or ():
+            ready = endpoint.conditions is None or endpoint.conditions.ready is not False
+            address = (endpoint.addresses or [""])[0]
+            if number and ready and _is_pods(server, namespace, endpoint.targetRef, address):
+                yield address, number
+
+
+def _is_pods(server: Server, namespace: str, reference: core_v1.ObjectReference | None, address: str) -> bool:
+    if reference is None or (reference.namespace or "") != namespace:
+        return False
+    entry = server.catalog.of("", "pods").cache.get(f"{namespace}/{reference.name}")
+    status = codec.decode(core_v1.Pod, entry.body).status if entry is not None else None
+    return status is not None and any(i.ip == address for i in status.podIPs or ())
+
+
+async def node(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    wanted = _split("node", context.info.name)
+    get.entry_of(served, wanted.name, "")
+    target = server.kubelets.target(wanted.name)
+    if wanted.port and _number(wanted.port) != target.port:
+        target = Target(target.host, _number(wanted.port), _tls(server, wanted))
+    return await _proxy(context, server, target)
+
+
+async def _proxy(context: Context, server: Server, target: Target) -> web.StreamResponse:
+    """Sends the request on; `/proxy` without its slash is redirected where links would break otherwise."""
+    info, request = context.info, context.request
+    target = await server.kubelets.proxied(target)
+    query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
+    if upgrade_wanted(request):
+        return await tunnel(request, target, _path(info.rest, info.path) + query)
+    if not info.rest and not info.path.endswith("/") and request.method in ("GET", "HEAD"):
+        return web.Response(status=301, headers={"Location": f"{quote(info.path, _PATH_CHARACTERS)}/{query}"})
+    prefix = quote(info.path.rstrip("/").removesuffix(info.rest).rstrip("/"), _PATH_CHARACTERS)
+    return await forward(request, server.kubelets, target, _path(info.rest, info.path) + query, drop=_DROP, prefix=prefix)
+
+
+def _path(rest: str, whole: str) -> str:
+    """The path at the target: what follows `/proxy/`, without ways up, with the slash it ended in."""
+    cleaned = posixpath.normpath(f"/{rest}").replace("//", "/")
+    return quote(cleaned if cleaned.endswith("/") or not whole.endswith("/") else f"{cleaned}/", _PATH_CHARACTERS)
