@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from navarch.apiserver import bootstrap, connections
+from navarch.apiserver.admission import table
 from navarch.apiserver.authn import Authenticator, tokens
 from navarch.apiserver.authn.certificates import Authorities
 from navarch.apiserver.authn.living import Living
@@ -127,8 +128,22 @@ def make_server(options: Options, store: Store) -> Server:
     authorities = Authorities(options.client_ca_file, options.requestheader_client_ca_file, options.requestheader_allowed_names)
     authenticator = Authenticator(TokenFile(options.token_auth_file), verifier, authorities)
     kubelets = Kubelets(catalog, options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority)
-    authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog))
-    return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics())
+    authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog), options.authorization_mode)
+    plugins = table.chain(options.enable_admission_plugins, options.disable_admission_plugins)
+    _check_pair("--proxy-client-cert-file", options.proxy_client_cert_file, options.proxy_client_key_file)
+    return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(), plugins)
+
+
+def _check_pair(flag: str, certificate: str, key: str) -> None:
+    """ValueError for a certificate that is missing, cannot be read, or is not the key's."""
+    if not certificate and not key:
+        return
+    if not certificate or not key:
+        raise ValueError(f"{flag} and its key file must be given together")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
+    except OSError as error:
+        raise ValueError(f"{flag} {certificate}: {error.strerror or error}") from None
 
 
 def _tls(options: Options) -> ssl.SSLContext:

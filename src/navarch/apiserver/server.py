@@ -10,6 +10,7 @@ from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 
 if TYPE_CHECKING:
+    from navarch.apiserver.admission import Chain
     from navarch.apiserver.admission.quota import Promise
     from navarch.apiserver.authn import Authenticator
     from navarch.apiserver.authn.tokens import TokenIssuer
@@ -31,6 +32,7 @@ class Server:
     kubelets: Kubelets
     options: Options
     metrics: Metrics
+    admission: Chain
     watchers: set[asyncio.Event] = field(default_factory=set)
     """Set to end a watch: all of them when the server stops."""
     promises: dict[str, Promise] = field(default_factory=dict)
@@ -67,11 +69,17 @@ class Options:
     requestheader_client_ca_file: str = ""
     requestheader_allowed_names: tuple[str, ...] = ("front-proxy-client",)
     proxy_client_cert_file: str = ""
+    """Who we are to extension API servers. There are none yet: the pair is only checked."""
+
     proxy_client_key_file: str = ""
     storage_backend: str = "sqlite"
-    authorization_mode: str = "Node,RBAC"
-    enable_admission_plugins: str = ""
-    disable_admission_plugins: str = ""
+    authorization_mode: tuple[str, ...] = ("Node", "RBAC")
+    """Who decides, in order: Node, RBAC, AlwaysAllow, AlwaysDeny."""
+
+    enable_admission_plugins: tuple[str, ...] = ()
+    """Plugins to run besides those that run anyway (all that `admission/table.py` lists)."""
+
+    disable_admission_plugins: tuple[str, ...] = ()
     api_audiences: tuple[str, ...] = ()
     runtime_config: str = ""
     """Versions served although they are off by default, or the other way round: `scheduling.k8s.io/v1alpha2=true`, `api/beta=true`."""

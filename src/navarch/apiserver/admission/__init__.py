@@ -1,6 +1,6 @@
 """Admission: what may change or refuse a write after authorization and before it is stored.
 
-`MUTATING` run in order on the defaulted object, then `VALIDATING` on the final one. A plugin is an async function of the
+The mutating plugins run in order on the defaulted object, then the validating ones on the final one. A plugin is an async function of the
 attributes and the server; it changes `attributes.obj` in place, or raises an `ApiError`.
 
 Upstream counterparts: apiserver's admission chain and plugin/pkg/admission/*.
@@ -47,17 +47,19 @@ class Attributes:
 Plugin = Callable[[Attributes, "Server"], Awaitable[None]]
 
 
-def _plugins() -> tuple[tuple[Plugin, ...], tuple[Plugin, ...]]:
-    from navarch.apiserver.admission import table
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The plugins that run, in order (`table.chain` makes it)."""
 
-    return table.MUTATING, table.VALIDATING
+    mutating: tuple[Plugin, ...] = ()
+    validating: tuple[Plugin, ...] = ()
 
 
 async def mutate(attributes: Attributes, server: Server) -> None:
-    for plugin in _plugins()[0]:
+    for plugin in server.admission.mutating:
         await plugin(attributes, server)
 
 
 async def validate(attributes: Attributes, server: Server) -> None:
-    for plugin in _plugins()[1]:
+    for plugin in server.admission.validating:
         await plugin(attributes, server)

@@ -7,12 +7,12 @@ Upstream counterpart: plugin/pkg/admission/serviceaccount.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver.admission import Attributes
-from navarch.apiserver.authz.references import MIRROR
+from navarch.apiserver.authz import references
 from navarch.machinery import codec, errors, names
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def mutate(attributes: Attributes, server: Server) -> None:
         return
     pod: core_v1.Pod = attributes.obj
     assert pod.spec is not None and pod.metadata is not None
-    if MIRROR in (pod.metadata.annotations or {}):
+    if references.MIRROR in (pod.metadata.annotations or {}):
         _check_mirror(attributes, pod.spec)
         return
     spec = pod.spec
@@ -47,8 +47,25 @@ async def mutate(attributes: Attributes, server: Server) -> None:
         _mount(spec)
     if not spec.imagePullSecrets and account.imagePullSecrets:
         spec.imagePullSecrets = [core_v1.LocalObjectReference(name=s.name) for s in account.imagePullSecrets]
-    if (account.metadata.annotations or {}).get(_ENFORCE) == "true" if account.metadata else False:
+    if _enforces(account):
         _check_secrets(attributes, spec, account)
+
+
+async def validate(attributes: Attributes, server: Server) -> None:
+    """Containers that are added to a running pod refer to no secrets its account may not mount."""
+    if attributes.key != ("", "pods") or attributes.operation != "UPDATE" or attributes.subresource != "ephemeralcontainers":
+        return
+    spec: core_v1.PodSpec = attributes.obj.spec
+    if not spec.serviceAccountName:
+        raise refuse(attributes, f"no service account specified for pod {attributes.namespace}/{attributes.name}")
+    account = _account(attributes, server, spec.serviceAccountName)
+    if _enforces(account):
+        _check_references(attributes, _secrets("ephemeral container", spec.ephemeralContainers or ()), account)
+
+
+def _enforces(account: core_v1.ServiceAccount) -> bool:
+    annotations = (account.metadata.annotations if account.metadata is not None else None) or {}
+    return annotations.get(_ENFORCE, "") in ("1", "t", "T", "true", "TRUE", "True")
 
 
 def _account(attributes: Attributes, server: Server, name: str) -> core_v1.ServiceAccount:
@@ -62,7 +79,7 @@ def _account(attributes: Attributes, server: Server, name: str) -> core_v1.Servi
 def _check_mirror(attributes: Attributes, spec: core_v1.PodSpec) -> None:
     if spec.serviceAccountName:
         raise refuse(attributes, "a mirror pod may not reference service accounts")
-    if any(True for _ in _secrets(spec)) or any(v.secret for v in spec.volumes or ()) or spec.imagePullSecrets:
+    if references.first_in_spec(spec) in ("secrets", "secrets (via azureFile volumes)"):
         raise refuse(attributes, "a mirror pod may not reference secrets")
     for volume in spec.volumes or ():
         if volume.projected is not None and any(s.serviceAccountToken for s in volume.projected.sources or ()):
@@ -103,33 +120,37 @@ def _token_volume() -> core_v1.ProjectedVolumeSource:
     return core_v1.ProjectedVolumeSource(defaultMode=420, sources=sources)
 
 
-def _secrets(spec: core_v1.PodSpec) -> Iterator[tuple[str, str]]:
-    """(who, secret) for each secret the containers' environment refers to."""
-    for role, containers in (("init container", spec.initContainers), ("container", spec.containers)):
-        for container in containers or ():
-            for variable in container.env or ():
-                ref = variable.valueFrom.secretKeyRef if variable.valueFrom else None
-                if ref is not None:
-                    yield f"{role} {container.name} with envVar {variable.name} referencing", ref.name or ""
-            for source in container.envFrom or ():
-                if source.secretRef is not None:
-                    yield f"{role} {container.name} with envFrom referencing", source.secretRef.name or ""
+def _secrets(role: str, containers: Iterable[core_v1.Container | core_v1.EphemeralContainer]) -> Iterator[tuple[str, str]]:
+    """(who, secret) for each secret that containers' environments refer to."""
+    for container in containers:
+        for variable in container.env or ():
+            ref = variable.valueFrom.secretKeyRef if variable.valueFrom else None
+            if ref is not None:
+                yield f"{role} {container.name} with envVar {variable.name} referencing", ref.name or ""
+        for source in container.envFrom or ():
+            if source.secretRef is not None:
+                yield f"{role} {container.name} with envFrom referencing", source.secretRef.name or ""
+
+
+def _check_references(attributes: Attributes, found: Iterable[tuple[str, str]], account: core_v1.ServiceAccount) -> None:
+    assert account.metadata is not None
+    allowed = {s.name for s in account.secrets or ()}
+    for who, secret in found:
+        if secret not in allowed:
+            tail = f"is not allowed because service account {account.metadata.name} does not reference that secret"
+            raise refuse(attributes, f'{who} secret.secretName="{secret}" {tail}')
 
 
 def _check_secrets(attributes: Attributes, spec: core_v1.PodSpec, account: core_v1.ServiceAccount) -> None:
     """An account that names its secrets allows no others."""
     assert account.metadata is not None
-    name = account.metadata.name
-    allowed = {s.name for s in account.secrets or ()}
-    tail = f"is not allowed because service account {name} does not reference that secret"
-    for volume in spec.volumes or ():
-        if volume.secret is not None and volume.secret.secretName not in allowed:
-            raise refuse(attributes, f'volume with secret.secretName="{volume.secret.secretName}" {tail}')
-    for who, secret in _secrets(spec):
-        if secret not in allowed:
-            raise refuse(attributes, f'{who} secret.secretName="{secret}" {tail}')
+    volumes = [("volume with", v.secret.secretName or "") for v in spec.volumes or () if v.secret is not None]
+    _check_references(attributes, volumes, account)
+    _check_references(attributes, _secrets("init container", spec.initContainers or ()), account)
+    _check_references(attributes, _secrets("container", spec.containers or ()), account)
     pulls = {s.name for s in account.imagePullSecrets or ()}
     for i, pull in enumerate(spec.imagePullSecrets or ()):
         if pull.name not in pulls:
+            name = account.metadata.name
             why = f'imagePullSecrets[{i}].name="{pull.name}" is not allowed because service account {name} does not reference that imagePullSecret'
             raise refuse(attributes, why)

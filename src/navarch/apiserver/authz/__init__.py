@@ -1,7 +1,7 @@
 """Authorization: whether a user may do what was asked.
 
-`Authorizer` asks Node (kubelets, by what their node's pods refer to), then RBAC; the first that allows decides, and when none
-does the reasons are what the client reads.
+`Authorizer` asks the modes it was given, by default Node (kubelets, by what their node's pods refer to) and then RBAC; the first that
+allows decides, and when none does the reasons are what the client reads.
 
 Upstream counterparts: plugin/pkg/auth/authorizer/{node,rbac}, apiserver's endpoints/filters/authorization.go.
 """
@@ -9,6 +9,7 @@ Upstream counterparts: plugin/pkg/auth/authorizer/{node,rbac}, apiserver's endpo
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -44,32 +45,68 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Allowed or not, and why. `denied` means that nobody else is asked; `cause` is an evaluation error."""
+    """Allowed or not, and why."""
 
     allowed: bool
     reason: str = ""
 
 
-class Authorizer:
-    """Node, then RBAC. Verdicts are remembered until a role or binding changes."""
+MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
+_MASTERS = "system:masters"
+_ALLOWED = Verdict(True)
+_FORBIDDEN = Verdict(False, "Everything is forbidden.")
 
-    def __init__(self, rbac: Rbac, node: NodeAuthorizer) -> None:
+
+def check_modes(modes: Sequence[str]) -> None:
+    """ValueError for modes that cannot be meant, in upstream's words where it has them."""
+    if not modes:
+        raise ValueError("at least one authorization-mode must be passed")
+    for mode in modes:
+        if mode in ("ABAC", "Webhook"):
+            raise ValueError(f'authorization-mode "{mode}" is not supported by this server: it has {", ".join(MODES)}')
+        if mode not in MODES:
+            raise ValueError(f'authorization-mode "{mode}" is not a valid mode')
+    if len(set(modes)) != len(modes):
+        raise ValueError(f"authorization-mode [{' '.join(modes)}] has mode specified more than once")
+
+
+class Authorizer:
+    """Asks the modes in order; members of `system:masters` need none. What RBAC says is remembered until a role or binding changes."""
+
+    def __init__(self, rbac: Rbac, node: NodeAuthorizer, modes: Sequence[str] = ("Node", "RBAC")) -> None:
+        check_modes(modes)
         self.rbac = rbac
+        self.modes = tuple(modes)
         self._node = node
         self._known: OrderedDict[tuple[User, Question], Verdict] = OrderedDict()
         self._generation = -1
+        every: dict[str, Callable[[User, Question], Verdict | None]] = {
+            "Node": self._by_node,
+            "RBAC": self._by_rbac,
+            "AlwaysAllow": lambda user, question: _ALLOWED,
+            "AlwaysDeny": lambda user, question: _FORBIDDEN,
+        }
+        self._steps = tuple(every[mode] for mode in modes)
 
     def decide(self, user: User, question: Question) -> Verdict:
-        if "system:masters" in user.groups:
-            return Verdict(True)
-        node = user.node
-        if node is not None:
-            verdict = self._node.decide(node, user, question)
+        if _MASTERS in user.groups:
+            return _ALLOWED
+        reasons: list[str] = []
+        for step in self._steps:
+            verdict = step(user, question)
+            if verdict is None:
+                continue
             if verdict.allowed:
                 return verdict
-            reason = verdict.reason
-        else:
-            reason = ""
+            if verdict.reason:
+                reasons.append(verdict.reason)
+        return Verdict(False, "\n".join(reasons))
+
+    def _by_node(self, user: User, question: Question) -> Verdict | None:
+        node = user.node
+        return None if node is None else self._node.decide(node, user, question)
+
+    def _by_rbac(self, user: User, question: Question) -> Verdict:
         if self._generation != self.rbac.generation:
             self._known.clear()
             self._generation = self.rbac.generation
@@ -80,9 +117,7 @@ class Authorizer:
             self._known[key] = known
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        if known.allowed or not reason:
-            return known
-        return Verdict(False, f"{reason}{', ' if known.reason else ''}{known.reason}")
+        return known
 
 
 def field_requirements(text: str) -> tuple[selectors.FieldRequirement, ...]:

@@ -15,11 +15,11 @@ from navarch.api.authorization import v1 as authorization_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
-from navarch.apiserver import answers, discovery, writing
+from navarch.apiserver import answers, authz, discovery, writing
 from navarch.apiserver.authz import Question
 from navarch.apiserver.context import Context, User
 from navarch.apiserver.server import Server
-from navarch.machinery import codec, errors, field
+from navarch.machinery import codec, errors, field, selectors
 
 T = TypeVar("T", bound=Object)
 Answer = Callable[[Context, Server], Awaitable[Object]]
@@ -67,9 +67,25 @@ async def token_review(context: Context, server: Server) -> Object:
 def _question(spec: authorization_v1.SubjectAccessReviewSpec | authorization_v1.SelfSubjectAccessReviewSpec) -> Question:
     if spec.resourceAttributes is not None:
         a = spec.resourceAttributes
-        return Question(a.verb or "", a.group or "", a.resource or "", a.subresource or "", a.namespace or "", a.name or "", version=a.version or "")
+        return Question(
+            a.verb or "", a.group or "", a.resource or "", a.subresource or "", a.namespace or "", a.name or "", "", a.version or "", _fields(a)
+        )
     n = spec.nonResourceAttributes or authorization_v1.NonResourceAttributes()
     return Question(n.verb or "", path=n.path or "")
+
+
+def _fields(attributes: authorization_v1.ResourceAttributes) -> tuple[selectors.FieldRequirement, ...]:
+    """What a list that is asked about confines itself to."""
+    selector = attributes.fieldSelector
+    if selector is None:
+        return ()
+    if selector.rawSelector:
+        return authz.field_requirements(selector.rawSelector)
+    return tuple(
+        selectors.FieldRequirement(r.key or "", r.operator == "In", (r.values or [""])[0])
+        for r in selector.requirements or ()
+        if r.operator in ("In", "NotIn") and len(r.values or ()) == 1
+    )
 
 
 def _decide(server: Server, user: User, question: Question) -> authorization_v1.SubjectAccessReviewStatus:
@@ -131,17 +147,21 @@ async def self_rules(context: Context, server: Server) -> Object:
     namespace = (review.spec.namespace if review.spec else None) or ""
     if not namespace:
         raise errors.BadRequest("no namespace on request")
-    rules = server.authorizer.rbac.rules(context.user, namespace)
+    modes = server.authorizer.modes
+    rules = server.authorizer.rbac.rules(context.user, namespace) if "RBAC" in modes else []
     resource_rules = [
         authorization_v1.ResourceRule(verbs=r.verbs, apiGroups=r.apiGroups, resources=r.resources, resourceNames=r.resourceNames)
         for r in rules
         if r.resources
     ]
     path_rules = [authorization_v1.NonResourceRule(verbs=r.verbs, nonResourceURLs=r.nonResourceURLs) for r in rules if r.nonResourceURLs]
-    if "system:masters" in context.user.groups:
+    if "system:masters" in context.user.groups or "AlwaysAllow" in modes:
         resource_rules.append(authorization_v1.ResourceRule(verbs=["*"], apiGroups=["*"], resources=["*"]))
         path_rules.append(authorization_v1.NonResourceRule(verbs=["*"], nonResourceURLs=["*"]))
-    review.status = authorization_v1.SubjectRulesReviewStatus(resourceRules=resource_rules, nonResourceRules=path_rules, incomplete=False)
+    status = authorization_v1.SubjectRulesReviewStatus(resourceRules=resource_rules, nonResourceRules=path_rules, incomplete=False)
+    if "Node" in modes and context.user.node is not None:
+        status.incomplete, status.evaluationError = True, "node authorizer does not support user rule resolution"
+    review.status = status
     return review
 
 
