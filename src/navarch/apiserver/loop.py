@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from navarch.apiserver import bootstrap, connections
-from navarch.apiserver.admission import table
+from navarch.apiserver.admission import settings, table
 from navarch.apiserver.authn import Authenticator, tokens
 from navarch.apiserver.authn.certificates import Authorities
 from navarch.apiserver.authn.living import Living
@@ -131,7 +131,8 @@ def make_server(options: Options, store: Store) -> Server:
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog), options.authorization_mode)
     plugins = table.chain(options.enable_admission_plugins, options.disable_admission_plugins)
     _check_pair("--proxy-client-cert-file", options.proxy_client_cert_file, options.proxy_client_key_file)
-    return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(), plugins)
+    pod_security = settings.read(options.admission_control_config_file)
+    return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(), plugins, pod_security)
 
 
 def _check_pair(flag: str, certificate: str, key: str) -> None:

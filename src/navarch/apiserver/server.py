@@ -11,6 +11,7 @@ from navarch.apiserver.storage import Storage
 
 if TYPE_CHECKING:
     from navarch.apiserver.admission import Chain
+    from navarch.apiserver.admission.podsecurity import Configuration
     from navarch.apiserver.admission.quota import Promise
     from navarch.apiserver.authn import Authenticator
     from navarch.apiserver.authn.tokens import TokenIssuer
@@ -33,6 +34,7 @@ class Server:
     options: Options
     metrics: Metrics
     admission: Chain
+    pod_security: Configuration
     watchers: set[asyncio.Event] = field(default_factory=set)
     """Set to end a watch: all of them when the server stops."""
     promises: dict[str, Promise] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Options:
     """Plugins to run besides those that run anyway (all that `admission/table.py` lists)."""
 
     disable_admission_plugins: tuple[str, ...] = ()
+    admission_control_config_file: str = ""
     api_audiences: tuple[str, ...] = ()
     runtime_config: str = ""
     """Versions served although they are off by default, or the other way round: `scheduling.k8s.io/v1alpha2=true`, `api/beta=true`."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from navarch.apiserver import registry
-from navarch.apiserver.admission import Attributes
+from navarch.apiserver.admission import Attributes, podsecurity
 from navarch.apiserver.authz import Authorizer
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
@@ -26,6 +26,7 @@ class Host:
     def __init__(self) -> None:
         self.catalog = Catalog()
         self.promises: dict[str, Any] = {}
+        self.pod_security = podsecurity.Configuration()
         self.storage = self
         self.revision = 0
         self.kept: dict[str, tuple[bytes, int, int]] = {}

@@ -33,13 +33,14 @@ _NO_EPHEMERAL = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "li
 class Scope:
     """What containers are checked against: the pod's volumes, claims and grace period."""
 
-    __slots__ = ("claims", "grace", "policy", "volumes")
+    __slots__ = ("claims", "grace", "own_users", "policy", "volumes")
 
     def __init__(self, spec: core_v1.PodSpec, volumes: Mapping[str, core_v1.Volume]) -> None:
         self.volumes = volumes
         self.claims = frozenset(c.name for c in spec.resourceClaims or ())
         self.grace = spec.terminationGracePeriodSeconds
         self.policy = spec.restartPolicy
+        self.own_users = spec.hostUsers is False
 
 
 def check_main(found: Found, path: str, containers: Sequence[core_v1.Container] | None, scope: Scope) -> set[str]:
@@ -139,7 +140,7 @@ def _shared(found: Found, at: str, c: AnyContainer, scope: Scope) -> None:
     if c.resizePolicy:
         _resize_policies(found, f"{at}.resizePolicy", c.resizePolicy, scope.policy)
     if c.securityContext is not None:
-        _security(found, f"{at}.securityContext", c.securityContext)
+        _security(found, f"{at}.securityContext", c.securityContext, scope)
 
 
 def _running(found: Found, at: str, c: core_v1.Container, scope: Scope) -> None:
@@ -462,11 +463,13 @@ def profile(found: Found, at: str, held: core_v1.SeccompProfile | core_v1.AppArm
             found.append(field.not_supported(f"{at}.type", held.type, _PROFILES))
 
 
-def _security(found: Found, at: str, held: core_v1.SecurityContext) -> None:
+def _security(found: Found, at: str, held: core_v1.SecurityContext, scope: Scope) -> None:
     identity(found, f"{at}.runAsUser", held.runAsUser)
     identity(found, f"{at}.runAsGroup", held.runAsGroup)
     if held.procMount is not None and held.procMount not in ("Default", "Unmasked"):
         found.append(field.not_supported(f"{at}.procMount", held.procMount, ("Default", "Unmasked")))
+    if held.procMount == "Unmasked" and not scope.own_users:
+        found.append(field.invalid(f"{at}.procMount", held.procMount, "`hostUsers` must be false to use `Unmasked`"))
     profile(found, f"{at}.seccompProfile", held.seccompProfile)
     profile(found, f"{at}.appArmorProfile", held.appArmorProfile)
     if held.allowPrivilegeEscalation is False:

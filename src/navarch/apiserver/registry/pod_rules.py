@@ -106,6 +106,8 @@ def pod_spec(found: Found, at: str, spec: core_v1.PodSpec, name: str, *, is_pod:
         _gates(found, f"{at}.schedulingGates", spec.schedulingGates)
     if spec.topologySpreadConstraints:
         _spread(found, f"{at}.topologySpreadConstraints", spec.topologySpreadConstraints)
+    if spec.hostUsers is False:
+        _own_users(found, at, spec)
     _names(found, at, spec)
     if spec.tolerations:
         tolerations(found, f"{at}.tolerations", spec.tolerations)
@@ -117,6 +119,17 @@ def pod_spec(found: Found, at: str, spec: core_v1.PodSpec, name: str, *, is_pod:
         checks.one_of(found, f"{at}.preemptionPolicy", spec.preemptionPolicy, ("PreemptLowerPriority", "Never"))
     if spec.os is not None:
         _system(found, f"{at}.os", spec.os)
+
+
+def _own_users(found: Found, at: str, spec: core_v1.PodSpec) -> None:
+    """A pod in a user namespace of its own shares no other namespace with the host, and has no raw devices."""
+    for held, name in ((spec.hostNetwork, "hostNetwork"), (spec.hostPID, "HostPID"), (spec.hostIPC, "HostIPC")):
+        if held:
+            found.append(field.forbidden(f"{at}.{name}", "when `hostUsers` is false"))
+    for part in ("initContainers", "containers", "ephemeralContainers"):
+        for i, container in enumerate(getattr(spec, part) or ()):
+            if container.volumeDevices:
+                found.append(field.forbidden(f"{at}.{part}[{i}].volumeDevices", "when `hostUsers` is false"))
 
 
 def _system(found: Found, at: str, system: core_v1.PodOS) -> None:
