@@ -64,6 +64,8 @@ def _store(options: Options) -> Store:
         from navarch.store.memory import Memory
 
         return Memory()
+    if options.storage_backend != "sqlite":
+        raise ValueError(f'--storage-backend: "{options.storage_backend}" is not supported: it is sqlite or memory')
     from navarch.store import sqlite
 
     folder = pathlib.Path(options.data_dir)

@@ -10,10 +10,10 @@ from navarch.client import identity, kubeconfig, leading
 from navarch.client.events import Recorder
 from navarch.client.lease import Election
 from navarch.client.rest import Client, Unreachable
+from navarch.controllers import table
 from navarch.controllers.engine.context import Context, Settings
 from navarch.controllers.engine.runner import Runner
 from navarch.controllers.options import Options
-from navarch.controllers.table import CONTROLLERS
 from navarch.lib import backoff, tasks
 from navarch.machinery import errors
 
@@ -52,7 +52,7 @@ async def _start(options: Options, client: Client, ca: bytes, group: tasks.Group
     root_ca = pathlib.Path(options.root_ca_file).read_text() if options.root_ca_file else ca.decode()
     recorder = Recorder(client, "controller-manager")
     context = Context(client, recorder, settings(options, root_ca))
-    controllers = [make(context) for name, make in CONTROLLERS.items() if wanted(options.controllers, name)]
+    controllers = [make(context) for make in table.chosen(options.controllers).values()]
     runners = [Runner(controller, context) for controller in controllers]
     group.start("events", recorder.run())
     await context.run(group)
@@ -62,12 +62,13 @@ async def _start(options: Options, client: Client, ca: bytes, group: tasks.Group
 
 def settings(options: Options, root_ca: str) -> Settings:
     """What controllers read of the flags."""
-    return Settings(root_ca, options.cluster_cidr, options.node_cidr_mask_size, options.terminated_pod_gc_threshold)
-
-
-def wanted(choice: str, name: str) -> bool:
-    """Whether `--controllers` names a controller: `*` is all, `-name` all but that one."""
-    chosen = [c.strip() for c in choice.split(",") if c.strip()]
-    if f"-{name}" in chosen:
-        return False
-    return name in chosen or "*" in chosen
+    return Settings(
+        root_ca,
+        options.cluster_cidr,
+        options.node_cidr_mask_size,
+        options.terminated_pod_gc_threshold,
+        options.service_cluster_ip_range,
+        options.cluster_signing_cert_file,
+        options.cluster_signing_key_file,
+        options.cluster_signing_duration,
+    )

@@ -16,8 +16,9 @@ class Options:
     leader_elect: bool = True
     leader_elect_identity_file: str = ""
     """Where the name is kept under which this process leads, so that the next one goes on at once; without it each has a new name."""
-    controllers: str = "*"
+    controllers: tuple[str, ...] = ("*",)
     terminated_pod_gc_threshold: int = 12500
     service_cluster_ip_range: str = "10.96.0.0/16"
     cluster_signing_cert_file: str = ""
     cluster_signing_key_file: str = ""
+    cluster_signing_duration: float = 365 * 86400.0

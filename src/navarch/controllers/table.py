@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from navarch.controllers.engine.context import Context
 from navarch.controllers.engine.runner import Reconciler
 from navarch.controllers.identity.accounts import DefaultAccountController
 from navarch.controllers.identity.root_ca import RootCaController
+from navarch.controllers.identity.signing import SigningController
 from navarch.controllers.identity.tokens import TokenController
 from navarch.controllers.lifecycle.finished_jobs import TtlController
 from navarch.controllers.lifecycle.garbage import GarbageCollector
@@ -50,4 +51,42 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "persistentvolume-protection": VolumeProtection,
     "ephemeral-volume": EphemeralVolumeController,
     "garbage-collector": GarbageCollector,
+    "certificatesigningrequest-signing": SigningController,
 }
+
+_MISSING = frozenset(
+    {
+        "bootstrap-signer", "certificatesigningrequest-approving", "certificatesigningrequest-cleaner", "clusterrole-aggregation", "cronjob",
+        "daemonset", "device-taint-eviction", "disruption", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
+        "legacy-serviceaccount-token-cleaner", "persistentvolume-attach-detach", "persistentvolume-expander", "podcertificaterequest-cleaner",
+        "podgroup-protection", "resourceclaim", "resourcepoolstatusrequest", "selinux-warning", "service-ca-certificate-publisher",
+        "service-cidr", "statefulset", "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",
+        "validatingadmissionpolicy-status", "volumeattributesclass-protection",
+    }
+)  # fmt: skip
+"""Upstream's controllers that we do not have; both name them with `-controller` behind."""
+
+_ALIASES = {"endpointslice-mirroring": "endpointslicemirroring"}
+
+Chosen = Mapping[str, Callable[[Context], Reconciler]]
+
+
+def chosen(names: Iterable[str]) -> Chosen:
+    """The controllers that `--controllers` names: `*` is all, `-name` none. ValueError for names that cannot be meant."""
+    found: set[str] = set()
+    off: set[str] = set()
+    for text in names:
+        if text == "*":
+            found |= set(CONTROLLERS)
+            continue
+        name = text.removeprefix("-").removesuffix("-controller")
+        name = _ALIASES.get(name, name)
+        if name not in CONTROLLERS and name not in _MISSING:
+            raise ValueError(f'--controllers: "{text.removeprefix("-")}" is not in the list of known controllers')
+        if text.startswith("-"):
+            off.add(name)
+        elif name in _MISSING:
+            raise ValueError(f'--controllers: this controller manager does not have "{text}"')
+        else:
+            found.add(name)
+    return {name: make for name, make in CONTROLLERS.items() if name in found and name not in off}

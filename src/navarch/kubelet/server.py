@@ -83,6 +83,8 @@ class Server:
         self._cri = cri
         self._workers = workers
         self._healthy = healthy
+        if options.authorization_mode not in ("Webhook", "AlwaysAllow"):
+            raise ValueError(f'--authorization-mode: unknown authorization mode "{options.authorization_mode}": it is Webhook or AlwaysAllow')
         always = options.authorization_mode == "AlwaysAllow"
         self._access = Access(client, node, options.anonymous_auth, always)
         self._meter = Meter(cri, node, time.time())

@@ -27,7 +27,7 @@ from navarch.testing import server, waiting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOST = "kubernetes.io/hostname"
-_CONTROLLERS = "persistentvolume-binder,persistentvolumeclaim-protection,persistentvolume-protection,ephemeral-volume"
+_CONTROLLERS = tuple(["persistentvolume-binder", "persistentvolumeclaim-protection", "persistentvolume-protection", "ephemeral-volume"])
 _numbers = itertools.count()
 
 

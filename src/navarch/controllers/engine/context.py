@@ -26,6 +26,12 @@ class Settings:
     """Bits; 0 is 24 for IPv4 and 64 for IPv6."""
     terminated_pod_gc_threshold: int = 12500
     """Finished pods that are kept; 0 keeps all."""
+    service_cluster_ip_range: str = ""
+    """Ranges of Services' addresses, by comma: no node gets any of them."""
+    cluster_signing_cert_file: str = ""
+    cluster_signing_key_file: str = ""
+    """What signs certificate requests; "" leaves them to others."""
+    cluster_signing_duration: float = 365 * 86400.0
 
 
 class Context:

@@ -26,7 +26,12 @@ class NodeAddressController(Reconciler):
         self._nodes = context.informer(core_v1.Node)
         self._network = ipaddress.ip_network(context.settings.cluster_cidr)
         self._size = context.settings.node_cidr_mask_size or (24 if self._network.version == 4 else 64)
+        self._services = [ipaddress.ip_network(c.strip()) for c in context.settings.service_cluster_ip_range.split(",") if c.strip()]
         self._given: dict[str, str] = {}
+
+    def _is_services(self, part: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+        """Whether a range has addresses of Services in it."""
+        return any(s.version == part.version and part.overlaps(s) for s in self._services)
 
     def watches(self) -> Iterable[Watch]:
         yield Watch(core_v1.Node, lambda n: [meta.key(n)])
@@ -41,7 +46,8 @@ class NodeAddressController(Reconciler):
             return None
         if key not in self._given:
             taken = {c for n in self._nodes.list() for c in ((n.spec.podCIDRs or ()) if n.spec else ())} | set(self._given.values())
-            free = next((str(n) for n in self._network.subnets(new_prefix=self._size) if str(n) not in taken), None)
+            parts = self._network.subnets(new_prefix=self._size)
+            free = next((str(n) for n in parts if str(n) not in taken and not self._is_services(n)), None)
             if free is None:
                 self._recorder.event(node, "Normal", "CIDRNotAvailable", f"Node {key} status is now: CIDRNotAvailable")
                 return 30.0
