@@ -82,7 +82,7 @@ class Chain:
 
     def _authorize(self, context: Context) -> None:
         info = context.info
-        if not info.is_resource and (info.path in OPEN_PATHS or info.path.startswith(("/livez/", "/readyz/"))):
+        if not info.is_resource and info.path in OPEN_PATHS:
             return
         question = question_of(info)
         verdict = self._server.authorizer.decide(context.user, question)

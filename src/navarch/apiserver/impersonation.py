@@ -26,7 +26,7 @@ _GROUP = "authentication.k8s.io"
 def wanted(headers: CIMultiDictProxy[str]) -> User | None:
     """Whom the headers claim, as they claim it; None when they claim nobody. BadRequest when they claim more but no user."""
     for header in headers:
-        if header[:12].lower() == _PREFIX:
+        if header[0] in "Ii" and header[:12].lower() == _PREFIX:
             break
     else:
         return None

@@ -128,3 +128,13 @@ async def test_a_list_by_name_is_asked_for_by_that_name(api: server.ApiServer, h
     for query in refused:
         assert (await exactly(reader, "GET", f"{base}?{query}"))[0] == 403, query
     await reader.close()
+
+
+async def test_what_nobody_has_to_be_somebody_for(api: server.ApiServer, http: Any) -> None:
+    nobody = type(http)(api, "")
+    for path, status in (
+        ("/healthz", 200), ("/livez", 200), ("/readyz", 200), ("/version", 200), ("/livez/ping", 403), ("/readyz/ping", 403), ("/metrics", 403),
+        ("/api", 403), ("/openapi/v3", 403), ("/", 403),
+    ):  # fmt: skip
+        assert (await nobody("GET", path)).status == status, path
+    await nobody.close()

@@ -52,7 +52,7 @@ class Verdict:
 
 
 MODES = ("Node", "RBAC", "AlwaysAllow", "AlwaysDeny")
-_MASTERS = "system:masters"
+_MASTERS, _NODE = "system:masters", "system:node:"
 _ALLOWED = Verdict(True)
 _FORBIDDEN = Verdict(False, "Everything is forbidden.")
 
@@ -86,21 +86,22 @@ class Authorizer:
             "AlwaysAllow": lambda user, question: _ALLOWED,
             "AlwaysDeny": lambda user, question: _FORBIDDEN,
         }
-        self._steps = tuple(every[mode] for mode in modes)
+        self._of_nodes = tuple(every[mode] for mode in modes)
+        self._of_others = tuple(every[mode] for mode in modes if mode != "Node")
 
     def decide(self, user: User, question: Question) -> Verdict:
         if _MASTERS in user.groups:
             return _ALLOWED
-        reasons: list[str] = []
-        for step in self._steps:
+        reason = ""
+        for step in self._of_nodes if user.name.startswith(_NODE) else self._of_others:
             verdict = step(user, question)
             if verdict is None:
                 continue
             if verdict.allowed:
                 return verdict
             if verdict.reason:
-                reasons.append(verdict.reason)
-        return Verdict(False, "\n".join(reasons))
+                reason = f"{reason}\n{verdict.reason}" if reason else verdict.reason
+        return Verdict(False, reason)
 
     def _by_node(self, user: User, question: Question) -> Verdict | None:
         node = user.node
