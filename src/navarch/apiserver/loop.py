@@ -133,8 +133,14 @@ def make_server(options: Options, store: Store) -> Server:
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog), options.authorization_mode)
     plugins = table.chain(options.enable_admission_plugins, options.disable_admission_plugins)
     _check_pair("--proxy-client-cert-file", options.proxy_client_cert_file, options.proxy_client_key_file)
+    _check_token_expiration(options.service_account_max_token_expiration)
     pod_security = settings.read(options.admission_control_config_file)
     return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(), plugins, pod_security)
+
+
+def _check_token_expiration(seconds: float) -> None:
+    if seconds and not 3600 <= seconds <= 2**32:
+        raise ValueError("the service-account-max-token-expiration must be between 1 hour and 2^32 seconds")
 
 
 def _check_pair(flag: str, certificate: str, key: str) -> None:

@@ -63,6 +63,9 @@ class Options:
     """Keys that tokens are verified with, besides the signing one: several, so that the signing key can be changed."""
 
     service_account_signing_key_file: str = ""
+    service_account_max_token_expiration: float = 0.0
+    """Seconds a token lives at most, an hour or more; 0 is no limit but 2^32."""
+
     service_cluster_ip_range: str = "10.96.0.0/16"
     service_node_port_range: str = "30000-32767"
     kubelet_client_certificate: str = ""

@@ -66,7 +66,8 @@ async def setting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Set
     proxy_ca.write(folder / "proxy-ca.crt", folder / "proxy-ca.key")
     (folder / "tokens.csv").write_text(f'{STATIC},robot,7,"a,b"\n')
     authority, known = str(folder / "proxy-ca.crt"), str(folder / "tokens.csv")
-    async with server.running(folder / "api", requestheader_client_ca_file=authority, token_auth_file=known) as api:
+    options: dict[str, Any] = {"requestheader_client_ca_file": authority, "token_auth_file": known, "service_account_max_token_expiration": 7200.0}
+    async with server.running(folder / "api", **options) as api:
         yield Setting(api, folder, proxy_ca)
 
 
@@ -310,6 +311,18 @@ async def test_a_token_ends_with_what_it_is_bound_to(setting: Setting, monkeypat
         now = datetime.datetime.now(datetime.UTC).timestamp()
         monkeypatch.setattr("navarch.apiserver.authn.living.time.time", lambda: now + 120)
         assert (await setting.who(anonymous, Authorization=token))[0] == 401
+
+
+async def test_tokens_live_no_longer_than_the_flag_says(setting: Setting) -> None:
+    ns = await setting.api.namespace()
+    path = f"{setting.api.url}/api/v1/namespaces/{ns}/serviceaccounts/default/token"
+    async with setting.session(certificate(setting.ca, *BOB)) as session:
+        for asked, got, warnings in ((3600, 3600, 0), (10**6, 7200, 1)):
+            async with session.post(path, json={"spec": {"expirationSeconds": asked}}) as answer:
+                made = await answer.json()
+                assert (made["spec"]["expirationSeconds"], len(answer.headers.getall("Warning", []))) == (got, warnings)
+                claims = jwt.decode(made["status"]["token"], options={"verify_signature": False})
+                assert claims["exp"] - claims["iat"] == got
 
 
 async def test_static_tokens_answer_for_the_servers_audience_alone(setting: Setting) -> None:

@@ -143,6 +143,7 @@ def test_an_api_server_does_not_start_on_flags_it_cannot_keep(tmp_path: pathlib.
         ({"enable_admission_plugins": ("EventRateLimit",)}, "does not have EventRateLimit"),
         ({"admission_control_config_file": str(tmp_path / "gone.yaml")}, "No such file"),
         ({"service_account_key_file": (str(tmp_path / "gone.pem"),)}, "--service-account-key-file"),
+        ({"service_account_max_token_expiration": 60.0}, "must be between 1 hour and"),
     ):
         with pytest.raises(ValueError, match=why):
             _made(tmp_path, **options)

@@ -90,6 +90,8 @@ def parse_version(text: str) -> tuple[int | None, bool]:
 
 def policy_of(labels: Mapping[str, str], defaults: Policy) -> tuple[Policy, list[fields.Problem]]:
     """What a namespace's labels ask for, and what of them cannot be read: then as strict as can be is enforced, and nothing warned."""
+    if not any(label.startswith(_LABEL) for label in labels):
+        return defaults, []
     problems: list[fields.Problem] = []
     levels: dict[str, Level] = {}
     good_enforce = False

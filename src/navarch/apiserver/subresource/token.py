@@ -39,6 +39,10 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     spec = request.spec or authentication_v1.TokenRequestSpec()
     seconds = spec.expirationSeconds or _DEFAULT
     _check(info.name, seconds)
+    most = int(server.options.service_account_max_token_expiration)
+    if 0 < most < seconds:
+        context.warnings.append(f"requested expiration of {seconds} seconds shortened to {most} seconds")
+        seconds = most
     bound = _binding(server, info.namespace, info.name, spec.boundObjectRef)
     audiences = tuple(spec.audiences or ()) or server.issuer.audiences
     token, expires = server.issuer.issue(info.namespace, info.name, account.metadata.uid or "", audiences, seconds, bound)
