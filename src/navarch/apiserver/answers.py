@@ -7,7 +7,6 @@ Upstream counterpart: apiserver's endpoints/handlers/{negotiation,responsewriter
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from aiohttp import web
 
 from navarch.api.scalars import Object
 from navarch.apiserver.context import Context
+from navarch.lib import texts
 from navarch.machinery import codec, errors
 
 JSON = "application/json"
@@ -41,7 +41,7 @@ class Accepted:
     version: str = "v1"
 
 
-@functools.lru_cache(256)
+@texts.remembered(256)
 def negotiate(accept: str) -> Accepted | None:
     """The first form of an Accept header that we can give; None when there is none."""
     if not accept:

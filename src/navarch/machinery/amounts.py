@@ -5,21 +5,13 @@ Upstream counterpart: SetDefaults_ResourceList and resource.Quantity's marshalli
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 
 from navarch.api.scalars import Quantity
 from navarch.machinery import quantity
 
 Amounts = dict[str, Quantity]
-_MILLI = 10**6
-
-
-@functools.lru_cache(4096)
-def stored(value: Quantity) -> str:
-    """An amount rounded up to the thousandth, in canonical form. ValueError when it is none."""
-    nano, form = quantity.parse(value)
-    return quantity.format_as(-(-nano // _MILLI) * _MILLI, form)
+stored = quantity.stored
 
 
 def canonical(held: Amounts | None) -> None:

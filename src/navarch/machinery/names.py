@@ -5,10 +5,11 @@ Upstream counterparts: k8s.io/apimachinery/pkg/util/validation and /api/validate
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import re
 import secrets
+
+from navarch.lib import texts
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
@@ -55,7 +56,7 @@ LABEL_VALUE_MESSAGE = (
 )
 
 
-@functools.lru_cache(8192)
+@texts.remembered(8192)
 def dns_label(value: str) -> tuple[str, ...]:
     """RFC 1123 label: namespaces, containers."""
     found: tuple[str, ...] = ()
@@ -68,7 +69,7 @@ def dns_label(value: str) -> tuple[str, ...]:
     return found
 
 
-@functools.lru_cache(4096)
+@texts.remembered(4096)
 def dns_label_1035(value: str) -> tuple[str, ...]:
     """RFC 1035 label: Services."""
     found: tuple[str, ...] = ()
@@ -96,7 +97,7 @@ def path_segment(value: str) -> tuple[str, ...]:
     return tuple(f"may not contain '{c}'" for c in ("/", "%") if c in value)
 
 
-@functools.lru_cache(8192)
+@texts.remembered(8192)
 def qualified_name(value: str) -> tuple[str, ...]:
     """A label or annotation key: an optional prefix, a slash, a name."""
     prefix, slash, name = value.rpartition("/")
@@ -118,7 +119,7 @@ def qualified_name(value: str) -> tuple[str, ...]:
     return found
 
 
-@functools.lru_cache(8192)
+@texts.remembered(8192)
 def label_value(value: str) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     if len(value) > 63:

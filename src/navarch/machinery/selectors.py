@@ -8,17 +8,19 @@ Upstream counterparts: k8s.io/apimachinery/pkg/labels and /fields, and metav1.La
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from navarch.api.meta import v1 as meta_v1
+from navarch.lib import texts
 from navarch.machinery import names
 
 _TOKEN = re.compile(r"\s*(==|!=|=|!|,|\(|\)|<|>|[^\s=!,()<>]+)")
 EQUALS, NOT_EQUALS, IN, NOT_IN, EXISTS, NOT_EXISTS, LESS, GREATER = "=", "!=", "in", "notin", "exists", "!", "lt", "gt"
+MOST_REQUIREMENTS = 1000
+"""Terms a selector from a request may have: each is asked of every object of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Requirement:
 
     def _compares(self, held: str) -> bool:
         try:
-            number, bound = int(held), int(next(iter(self.values)))
+            number, bound = texts.integer(held), texts.integer(next(iter(self.values)))
         except ValueError:
             return False
         return number < bound if self.operator == LESS else number > bound
@@ -98,7 +100,7 @@ class _Parser:
 
     @staticmethod
     def _tokens(text: str) -> list[str]:
-        return [m[1] for m in _TOKEN.finditer(text)]
+        return [m[1] for m in _TOKEN.finditer(text.rstrip())]  # trailing blanks are no token, and would be looked at once from each of them
 
     def peek(self) -> str:
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
@@ -112,6 +114,8 @@ class _Parser:
         found: list[Requirement] = []
         while self.peek():
             found.append(self.requirement())
+            if len(found) > MOST_REQUIREMENTS:
+                raise ValueError(f"too many requirements: a selector may have {MOST_REQUIREMENTS}")
             separator = self.take()
             if separator not in ("", ","):
                 raise ValueError(f"found '{separator}', expected: ',' or 'end of string'")
@@ -154,7 +158,7 @@ class _Parser:
     @staticmethod
     def integer(text: str) -> str:
         try:
-            int(text)
+            texts.integer(text)
         except ValueError:
             raise ValueError(f"values[0]: Invalid value: \"{text}\": for 'Gt', 'Lt' operators, the value must be an integer") from None
         return text
@@ -185,7 +189,7 @@ class _Parser:
                 raise ValueError(f"found '{after}', expected: ',' or ')'")
 
 
-@functools.lru_cache(1024)
+@texts.remembered(1024)
 def parse_labels(text: str) -> Selector:
     """A label selector from its text. ValueError in upstream's words when it is none."""
     return _Parser(text).selector() if text.strip() else EVERYTHING
@@ -201,11 +205,13 @@ class FieldRequirement:
 _FIELD = re.compile(r"((?:[^=!\\]|\\.)+)(==|!=|=)((?:[^,\\]|\\.)*)")
 
 
-@functools.lru_cache(1024)
+@texts.remembered(1024)
 def parse_fields(text: str) -> tuple[FieldRequirement, ...]:
     """A field selector's terms. ValueError in upstream's words when it is none."""
     found: list[FieldRequirement] = []
     for term in re.split(r"(?<!\\),", text):
+        if len(found) >= MOST_REQUIREMENTS:
+            raise ValueError(f"invalid selector: too many requirements: a selector may have {MOST_REQUIREMENTS}")
         if not term.strip():
             continue
         match = _FIELD.fullmatch(term.strip())

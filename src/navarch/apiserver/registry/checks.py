@@ -7,7 +7,6 @@ Upstream counterparts: pkg/apis/core/validation, apimachinery's meta/v1/validati
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
@@ -77,14 +76,9 @@ def same(found: Found, path: str, new: Any, old: Any, why: str = IMMUTABLE) -> N
         found.append(field.invalid(path, shown, why))
 
 
-@functools.lru_cache(4096)
-def _amount(value: Quantity) -> int:
-    return quantity.parse(value).nano
-
-
 def amount(found: Found, path: str, value: Quantity) -> None:
     """Not negative."""
-    if _amount(value) < 0:
+    if quantity.parse(value).nano < 0:
         found.append(field.invalid(path, str(value), NOT_NEGATIVE))
 
 

@@ -5,7 +5,6 @@ Upstream counterpart: validateContainers and what it calls in pkg/apis/core/vali
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.scalars import Quantity
 from navarch.apiserver.registry import checks, volume_rules
 from navarch.apiserver.registry.checks import Found
+from navarch.lib import texts
 from navarch.machinery import codec, field, names, quantity
 
 AnyContainer = core_v1.Container | core_v1.EphemeralContainer
@@ -356,7 +356,7 @@ def _devices(found: Found, path: str, c: AnyContainer, scope: Scope) -> None:
 # ---- resources ----
 
 
-@functools.lru_cache(1024)
+@texts.remembered(1024)
 def _resource_name(name: str) -> tuple[str, ...]:
     problems = names.qualified_name(name)
     if problems:

@@ -8,10 +8,9 @@ Upstream counterpart: pkg/apis/core/v1/defaults.go.
 
 from __future__ import annotations
 
-import functools
-
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.lib import texts
 from navarch.machinery import amounts, pod_resources
 
 _MODE = 420
@@ -135,7 +134,7 @@ def _divisor(ref: core_v1.ResourceFieldSelector) -> None:
     ref.divisor = amounts.stored(ref.divisor) if ref.divisor is not None else "0"
 
 
-@functools.lru_cache(4096)
+@texts.remembered(4096)
 def pull_policy(image: str) -> str:
     """Always for the tag `latest` (given or implied), IfNotPresent otherwise."""
     head, _, digest = image.partition("@")
