@@ -22,7 +22,7 @@ MicroTime = str
 
 IntOrString = int | str
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-Int64 = int
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Object(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):

@@ -76,6 +76,8 @@ class Context:
     user: User = ANONYMOUS
     warnings: list[str] = field(default_factory=list)
     impersonator: User | None = None
+    size: int = 0
+    """Bytes of the body, once it was read: what decides where work on it is done (`background`)."""
 
     @property
     def query(self) -> MultiMapping[str]:

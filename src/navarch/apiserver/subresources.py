@@ -36,7 +36,7 @@ async def _plain(context: Context, served: Served, server: Server) -> web.Stream
 
 async def _update(context: Context, served: Served, server: Server) -> web.StreamResponse:
     writing.check_options(context, "UpdateOptions")
-    new = writing.object_from(context, served, await writing.body(context))
+    new = await writing.object_from(context, served, await writing.body(context))
     update.check_name(new, context.info.name, context.info.namespace)
     text = codec.encode(new)
 

@@ -5,7 +5,7 @@ Upstream counterparts: apiserver's endpoints/handlers (decoding), registry/rest 
 
 from __future__ import annotations
 
-import re
+import asyncio
 import time
 import uuid
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ import msgspec
 from navarch.api import resources
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
+from navarch.apiserver import background
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry import metadata as metadata_rules
 from navarch.apiserver.registry.strategy import Obj
@@ -23,30 +24,42 @@ from navarch.apiserver.served import Served
 from navarch.machinery import codec, errors, field, names, timestamps
 
 MOST_BYTES = 3 * 1024 * 1024
+BODY_SECONDS = 60.0
+"""How long a body may take to arrive: as long as upstream gives a request."""
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 _PROTOBUF_MAGIC = b"k8s\x00"
+_JSON = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 _YAML = frozenset({"application/yaml", "text/yaml", "application/x-yaml"})
 _GO_ENVELOPE = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
 _SUPPORTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
 
 async def body(context: Context) -> bytes:
-    """The request's body. RequestEntityTooLarge past 3 MiB."""
+    """The request's body, as it was sent: what is compressed stays so, as in Go, and is no object. RequestEntityTooLarge past 3 MiB."""
     length = context.request.content_length
     if length is not None and length > MOST_BYTES:
         raise errors.RequestEntityTooLarge(f"Request entity too large: limit is {MOST_BYTES}")
-    return await context.request.content.read() if length is not None else await _read_chunked(context)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            data = await _read(context)
+    except TimeoutError:
+        raise errors.Timeout("Timeout: the request's body did not arrive within the allotted timeout") from None
+    context.size = len(data)
+    return data
 
 
-async def _read_chunked(context: Context) -> bytes:
+async def _read(context: Context) -> bytes:
+    """The body, no more of it than a request may have: its length need not be what it says."""
+    content = context.request.content
     parts: list[bytes] = []
     size = 0
-    async for part in context.request.content.iter_any():
+    while not content.at_eof():
+        part = await content.readany()
         size += len(part)
         if size > MOST_BYTES:
             raise errors.RequestEntityTooLarge(f"Request entity too large: limit is {MOST_BYTES}")
         parts.append(part)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def media_type(context: Context) -> str:
@@ -54,23 +67,27 @@ def media_type(context: Context) -> str:
     return context.request.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
 
 
-def as_json(context: Context, data: bytes, kinds: tuple[str, ...] = (), kind: str = "object") -> bytes:
+async def as_json(context: Context, data: bytes, kind: str = "object") -> bytes:
     """The body as JSON text, whichever of the supported forms it came in. UnsupportedMediaType, BadRequest."""
-    media = media_type(context)
-    if data.startswith(_PROTOBUF_MAGIC) or media == PROTOBUF:
-        from navarch.machinery import protobuf
+    return (await background.run(len(data), _as_json, media_type(context), data, kind))[0]
 
-        try:
-            return codec.encode(protobuf.decode(data))
-        except ValueError as error:
-            raise unrecognized(kind, str(error), data) from None
-    if media in ("", "application/json", "application/octet-stream", "text/plain", *kinds):
-        return data
-    if media in _YAML:
-        try:
-            return codec.encode(codec.from_yaml(data))
-        except codec.DecodeError as error:
-            raise unrecognized(kind, str(error).removeprefix("error converting YAML to JSON: "), data) from None
+
+def _as_json(media: str, data: bytes, kind: str) -> tuple[bytes, list[str]]:
+    """The body as JSON text, and what a strict reader of its form objects to."""
+    try:
+        if data.startswith(_PROTOBUF_MAGIC) or media == PROTOBUF:
+            from navarch.machinery import protobuf
+
+            return codec.well_formed(codec.encode(protobuf.decode(data))), []
+        if media in _JSON:
+            return codec.well_formed(data), []
+        if media in _YAML:
+            return codec.json_from_yaml(data)
+    except ValueError as error:
+        why = str(error).removeprefix("error converting YAML to JSON: ")
+        if media in _JSON and isinstance(error, codec.DecodeError):
+            why = f"couldn't get version/kind; json parse error: {error}"
+        raise unrecognized(kind, why, data) from None
     raise errors.UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {_SUPPORTED}")
 
 
@@ -98,10 +115,14 @@ def check_options(context: Context, kind: str) -> None:
         raise field.invalid_error("meta.k8s.io", kind, "", problems)
 
 
-def object_from(context: Context, served: Served, data: bytes) -> Obj:
+async def object_from(context: Context, served: Served, data: bytes) -> Obj:
     """The object of a create or update body, checked for type and version, with unknown fields handled as asked, and defaulted."""
+    return await background.run(len(data), _object_from, context, served, data)
+
+
+def _object_from(context: Context, served: Served, data: bytes) -> Obj:
     kind = served.resource.kind
-    text = as_json(context, data, kind=kind)
+    text, repeated = _as_json(media_type(context), data, kind)
     envelope = envelope_of(served, text)
     _known(served, envelope)
     if envelope.apiVersion and envelope.apiVersion != served.resource.group_version:
@@ -114,7 +135,6 @@ def object_from(context: Context, served: Served, data: bytes) -> Obj:
             f'{envelope.kind} in version "{version}" cannot be handled as a {kind}: converting '
             f"({given}.{envelope.kind}) to ({served.resource.group_version}.{kind}): unknown conversion"
         )
-    repeated = codec.yaml_duplicates(data) if media_type(context) in _YAML else []
     return decoded(context, served, text, repeated)
 
 
@@ -152,10 +172,9 @@ def decoded(context: Context, served: Served, text: bytes, repeated: Sequence[st
 def kind_in(text: bytes) -> bool:
     """Whether the text is far enough right to name its kind."""
     try:
-        tree = codec.tree(text)
-    except (msgspec.DecodeError, RecursionError):
+        return bool(_envelope.decode(text).kind)
+    except msgspec.DecodeError:
         return False
-    return isinstance(tree, dict) and isinstance(tree.get("kind"), str) and bool(tree["kind"])
 
 
 def settle(served: Served, obj: Any) -> Obj:
@@ -197,7 +216,7 @@ def envelope_of(served: Served, text: bytes) -> _Envelope:
     """apiVersion and kind of a JSON body; empty where it has none. BadRequest when it is no JSON object."""
     try:
         return _envelope.decode(text)
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         try:
             codec.decode(meta_v1.APIGroup, text)
         except codec.DecodeError as error:
@@ -312,13 +331,12 @@ def now() -> float:
     return time.time()
 
 
-_RV = re.compile(r"0|[1-9]\d*\Z")
-
-
 def version_number(text: str | None) -> int:
     """A resourceVersion as a number, 0 when there is none. Invalid when it is not one."""
     if not text:
         return 0
-    if not _RV.match(text):
-        raise errors.BadRequest(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
-    return int(text)
+    digits = text.isascii() and text.isdigit()
+    if digits and len(text) < 20 and (text[0] != "0" or text == "0"):
+        return int(text)
+    why = "value out of range" if digits and len(text) >= 20 else "invalid syntax"
+    raise errors.BadRequest(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {why}')

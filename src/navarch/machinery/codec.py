@@ -4,11 +4,15 @@ Decoding is strict and fast where the input is clean: `msgspec` checks types and
 when that fails does the slow path walk the input again: it drops unknown fields, names each of them and each duplicate key
 (upstream's strict decoding errors), and turns a wrong type into the sentence Go's decoder would have said.
 
+What comes from outside passes `well_formed` first: it bounds how deep a text nests and how many values it holds, and puts U+FFFD for
+what is no Unicode, as Go does. What is decoded after it can be walked by functions that call themselves.
+
 Upstream counterparts: apimachinery's serializer/json and sigs.k8s.io/json.
 """
 
 from __future__ import annotations
 
+import codecs
 import functools
 import json
 import re
@@ -18,9 +22,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
-import yaml
 
 from navarch.api.scalars import Object
+from navarch.machinery import yaml_json
 
 T = TypeVar("T", bound=msgspec.Struct)
 _encoder = msgspec.json.Encoder()
@@ -28,6 +32,16 @@ encode: Callable[[Any], bytes] = _encoder.encode
 _decode_any = msgspec.json.Decoder().decode
 _GO_KINDS = {"str": "string", "int": "number", "float": "number", "bool": "bool", "object": "object", "array": "array", "null": "null"}
 _MESSAGE = re.compile(r"(.*?)(?: - at `(.*)`)?\Z", re.S)
+MOST_DEPTH = 200
+"""Lists and objects inside each other. Go's decoders stop at 10,000; here walks call themselves, up to four calls for a level, and
+Python stops at 1,000 calls. The deepest built-in type, a schema of schemas, is nested 40 deep where people use it."""
+MOST_CONTAINERS = 250_000
+"""Lists and objects in one text: decoding as many takes 40 ms, and what may be stored (1.5 MB) never has as many."""
+_MOST_PROBLEMS = 100
+_MOST_STEP = 1000
+_STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.S)
+_ESCAPE = re.compile(rb"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.S)
+"""An escape: a surrogate pair, half of one, any other."""
 
 
 class DecodeError(ValueError):
@@ -56,7 +70,7 @@ def decode_reporting(kind: type[T], data: bytes) -> tuple[T, list[str]]:
     problems: list[str] = []
     try:
         tree = _decode_any(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DecodeError(_syntax(data, error)) from None
     clean: T | None
     try:
@@ -73,8 +87,8 @@ def decode_reporting(kind: type[T], data: bytes) -> tuple[T, list[str]]:
 
 
 def sorted_problems(unknown: list[str], repeated: list[str]) -> list[str]:
-    """Strict decoding errors: unknown fields, then duplicates. (Upstream names them in the order of the text.)"""
-    return [*(f'unknown field "{path}"' for path in unknown), *repeated]
+    """Strict decoding errors: unknown fields, then duplicates. (Upstream names them in the order of the text, and at most 100.)"""
+    return [*(f'unknown field "{path}"' for path in unknown), *repeated][:_MOST_PROBLEMS]
 
 
 def from_tree(kind: type[T], tree: Any) -> T:
@@ -102,41 +116,81 @@ def to_tree(value: msgspec.Struct | dict[str, Any]) -> dict[str, Any]:
 
 def from_yaml(data: bytes | str) -> Any:
     """Builtin values from one YAML document, with JSON's scalars: times stay strings. DecodeError when it is none."""
+    return tree(json_from_yaml(data)[0])
+
+
+def json_from_yaml(data: bytes | str) -> tuple[bytes, list[str]]:
+    """A YAML document as JSON, and what a strict reader says of keys that a mapping has twice. DecodeError when it is none."""
     try:
-        return yaml.load(data, Loader=_JsonLoader)
-    except yaml.YAMLError as error:
-        raise DecodeError(f"error converting YAML to JSON: yaml: {error}") from None
+        document = yaml_json.load(data, MOST_DEPTH)
+        text = encode(document.value)
+        document.value = None
+        return well_formed(text), strict_yaml(document.repeated)
+    except (yaml_json.YamlError, DecodeError) as error:
+        raise DecodeError(f"error converting YAML to JSON: {error}") from None
 
 
 def yaml_duplicates(data: bytes) -> list[str]:
     """What a strict YAML reader says of keys that a mapping has twice; empty when there is none."""
     try:
-        root = yaml.compose(data, Loader=yaml.CSafeLoader)
-    except yaml.YAMLError:
+        return strict_yaml(yaml_json.load(data, MOST_DEPTH).repeated)
+    except yaml_json.YamlError:
         return []
-    found: list[str] = []
-    waiting: list[Any] = [root]
-    while waiting:
-        node = waiting.pop(0)
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, child in node.value:
-                waiting.append(child)
-                if isinstance(key, yaml.ScalarNode) and (key.value in seen or seen.add(key.value)):  # type: ignore[func-returns-value]
-                    found.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
-    return ["yaml: unmarshal errors:\n  " + "\n  ".join(found)] if found else []
 
 
-class _JsonLoader(yaml.CSafeLoader):
-    """YAML as JSON sees it: a time is a string."""
+def strict_yaml(repeated: list[str]) -> list[str]:
+    """Repeated keys as one strict decoding error."""
+    return ["yaml: unmarshal errors:\n  " + "\n  ".join(repeated)] if repeated else []
 
 
-_JsonLoader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in found if tag != "tag:yaml.org,2002:timestamp"]
-    for first, found in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
+# ---- what comes from outside --------------------------------------------------------------------------------------
+
+
+def well_formed(data: bytes) -> bytes:
+    """A JSON text that is safe to decode, with U+FFFD in place of what is no Unicode. DecodeError when it nests too deep or holds too much.
+
+    (2 µs for each KB: five searches in C. Only what nests often is looked at token by token.)
+    """
+    if not data.isascii():
+        data = _replaced(data)
+    if b"\\ud" in data or b"\\uD" in data:
+        data = _ESCAPE.sub(lambda match: b"\\ufffd" if match[2] else match[0], data)
+    if data.count(b"{") + data.count(b"[") > MOST_DEPTH:
+        _check_structure(data)
+    return data
+
+
+def _replaced(data: bytes) -> bytes:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="navarch.replace").encode()
+    return data
+
+
+def _replacement(error: UnicodeError) -> tuple[str, int]:
+    """One U+FFFD for each byte, as Go's decoder has it. (Python's own has one for a sequence.)"""
+    assert isinstance(error, UnicodeDecodeError)
+    return "\ufffd" * (error.end - error.start), error.end
+
+
+codecs.register_error("navarch.replace", _replacement)
+
+
+def _check_structure(data: bytes) -> None:
+    """DecodeError when lists and objects are nested too deep, or are too many. (0.2 µs for each token.)"""
+    depth = containers = 0
+    for match in _STRUCTURE.finditer(data):
+        first = data[match.start()]
+        if first == 0x5B or first == 0x7B:
+            depth += 1
+            containers += 1
+            if depth > MOST_DEPTH:
+                raise DecodeError("exceeded max depth")
+            if containers > MOST_CONTAINERS:
+                raise DecodeError(f"exceeded max number of lists and objects ({MOST_CONTAINERS})")
+        elif first != 0x22:
+            depth -= 1
 
 
 # ---- the slow path: what exactly was wrong ------------------------------------------------------------------------
@@ -156,22 +210,35 @@ def duplicates(data: bytes) -> list[str]:
             made.__dict__["twice"] = [k for k, _ in items if k in seen or seen.add(k)]  # type: ignore[func-returns-value]
         return made
 
-    def walk(node: Any, path: str) -> None:
+    def walk(node: Any, path: Path) -> None:
         if isinstance(node, dict):
-            for key in node.__dict__.get("twice", ()):
-                found[_join(path, key)] = None
+            for key in dict.fromkeys(node.__dict__.get("twice", ())):
+                if len(found) < _MOST_PROBLEMS:
+                    found[path_text((path, key))] = None
             for key, child in node.items():
-                walk(child, _join(path, key))
+                if isinstance(child, dict | list):
+                    walk(child, (path, key))
         elif isinstance(node, list):
             for i, child in enumerate(node):
-                walk(child, f"{path}[{i}]")
+                if isinstance(child, dict | list):
+                    walk(child, (path, i))
 
-    walk(json.loads(data, object_pairs_hook=pairs), "")
+    walk(json.loads(data, object_pairs_hook=pairs, parse_int=float), None)
     return [f'duplicate field "{path}"' for path in found]
 
 
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
+Path = tuple["Path", str | int] | None
+"""Where a walk is: the step and the path to it. It becomes a text only where a problem is named: a text for each step would cost as
+much as the longest key times the number of values."""
+
+
+def path_text(path: Path) -> str:
+    """`spec.containers[0].name`, at most 1,000 characters for each of its steps."""
+    steps: list[str] = []
+    while path is not None:
+        path, step = path
+        steps.append(f"[{step}]" if isinstance(step, int) else f".{step[:_MOST_STEP]}")
+    return "".join(reversed(steps)).removeprefix(".")
 
 
 @functools.cache
@@ -188,11 +255,11 @@ def _hints(kind: type[msgspec.Struct], extras: bool) -> dict[str, Any]:
 
 
 def _is_int32(owner: Any, name: str) -> bool:
-    """Whether a field of a type is a 32-bit number: those carry their range."""
+    """Whether a field of a type is a 32-bit number, by the range it carries."""
     if not (isinstance(owner, type) and issubclass(owner, msgspec.Struct)):
         return True
     attributes = dict(zip(owner.__struct_encode_fields__, owner.__struct_fields__, strict=True))
-    return "Meta(" in repr(_hints(owner, True).get(attributes.get(name, "")))
+    return "2147483647" in repr(_hints(owner, True).get(attributes.get(name, "")))
 
 
 def _required(hint: Any) -> Any:
@@ -202,29 +269,33 @@ def _required(hint: Any) -> Any:
     return hint
 
 
-def prune(kind: Any, tree: Any, unknown: list[str], path: str = "") -> Any:
-    """The tree without fields its type does not know; their paths are added to `unknown`."""
+def prune(kind: Any, tree: Any, unknown: list[str], path: Path = None) -> Any:
+    """The tree without fields its type does not know; the paths of the first hundred are added to `unknown`."""
     if isinstance(kind, type) and issubclass(kind, Object) and isinstance(tree, dict):
         known = field_types(kind)
         kept = {}
         for key, child in tree.items():
             if key in known:
-                kept[key] = prune(known[key], child, unknown, _join(path, key))
-            else:
-                unknown.append(_join(path, key))
+                kept[key] = prune(known[key], child, unknown, (path, key))
+            elif len(unknown) < _MOST_PROBLEMS:
+                unknown.append(path_text((path, key)))
         return kept
     if get_origin(kind) is list and isinstance(tree, list):
-        return [prune(get_args(kind)[0], child, unknown, f"{path}[{i}]") for i, child in enumerate(tree)]
+        element = get_args(kind)[0]
+        return [prune(element, child, unknown, (path, i)) if isinstance(child, dict | list) else child for i, child in enumerate(tree)]
     if get_origin(kind) is dict and isinstance(tree, dict):
-        return {key: prune(get_args(kind)[1], child, unknown, _join(path, key)) for key, child in tree.items()}
+        value = get_args(kind)[1]
+        return {key: prune(value, child, unknown, (path, key)) if isinstance(child, dict | list) else child for key, child in tree.items()}
     return tree
 
 
 def _syntax(data: bytes, error: Exception) -> str:
     """A JSON syntax error in the words of Go's parser, as far as they can be had."""
-    text = data.strip()
-    if not text or "truncated" in str(error):
+    text = data[:1].strip()
+    if not (text or data.strip()) or "truncated" in str(error):
         return "unexpected end of JSON input"
+    if "out of range" in str(error):
+        return "json: cannot unmarshal number into Go value of type float64"
     match = re.search(r"byte (\d+)", str(error))
     at = int(match[1]) if match else 0
     char = data[at : at + 1].decode("utf-8", "replace")

@@ -26,7 +26,7 @@ _EXACT_DIGITS = 18
 """Digits that upstream's fast representation, an int64 and a scale, is sure to hold."""
 _MOST_DIGITS = 400
 _MOST_TEXT = 65536
-_MOST = 10**_MOST_DIGITS
+_MOST: Final[int] = 10**_MOST_DIGITS
 _MOST_BINARY = (1 << 63) - 1
 NANO: Final = 10**9
 _MILLI: Final = 10**6
@@ -114,10 +114,10 @@ def _nano(parts: _Parts) -> int:
     if exponent > _MOST_DIGITS:
         return _MOST if parts.mantissa > 0 else -_MOST
     if exponent < 0:  # a binary suffix on a fraction of more than nine digits
-        scaled, unit = abs(parts.mantissa) << parts.shift, 10**-exponent
-        nano = -(-scaled // unit)
+        unit: int = 10**-exponent
+        nano = -(-(abs(parts.mantissa) << parts.shift) // unit)
     else:
-        nano = (abs(parts.mantissa) << parts.shift) * 10**exponent
+        nano = (abs(parts.mantissa) << parts.shift) * int(10**exponent)
     if parts.form == "binary" and not parts.fast:
         nano = min(nano, _MOST_BINARY * NANO)
     return nano if parts.mantissa > 0 else -nano

@@ -106,7 +106,7 @@ async def test_a_body_can_be_too_large(http: Any, ns: str) -> None:
 
 
 async def test_a_body_can_come_in_yaml_and_without_a_type(http: Any, ns: str) -> None:
-    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: y, namespace: {ns}}}\ndata: {{k: v}}\n"
+    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: yml, namespace: {ns}}}\ndata: {{k: v}}\n"
     assert (await http("POST", at(ns, "configmaps"), text, media="application/yaml")).json["data"] == {"k": "v"}
     assert (await http("POST", at(ns, "configmaps"), config("bare", ns), media="")).status == 201
     refused = await http("POST", at(ns, "configmaps"), "x", media="text/html")

@@ -21,7 +21,7 @@ _SUCCESS = b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success"
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     if context.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    text = writing.as_json(context, await writing.body(context))
+    text = await writing.as_json(context, await writing.body(context))
     try:
         wanted = codec.decode(core_v1.Binding, text)
     except codec.DecodeError as error:

@@ -27,7 +27,7 @@ _SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Suc
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     if context.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    text = writing.as_json(context, await writing.body(context))
+    text = await writing.as_json(context, await writing.body(context))
     try:
         eviction = codec.decode(policy_v1.Eviction, text)
     except codec.DecodeError as error:

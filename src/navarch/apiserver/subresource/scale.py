@@ -55,7 +55,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
 
 
 async def _body(context: Context) -> autoscaling_v1.Scale:
-    text = writing.as_json(context, await writing.body(context))
+    text = await writing.as_json(context, await writing.body(context))
     return _decode(text)
 
 
@@ -81,7 +81,7 @@ async def _patched(context: Context, served: Served, entry: Entry) -> autoscalin
     else:
         raise errors.UnsupportedMediaType("the body of the request was in an unknown format")
     del given
-    return _decode(codec.encode(tree))
+    return _decode(patch.encoded(tree))
 
 
 async def _apply(context: Context, served: Served, server: Server, wanted: autoscaling_v1.Scale) -> autoscaling_v1.Scale:

@@ -25,7 +25,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     if context.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     info = context.info
-    text = writing.as_json(context, await writing.body(context))
+    text = await writing.as_json(context, await writing.body(context))
     try:
         request = codec.decode(authentication_v1.TokenRequest, text)
     except codec.DecodeError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from navarch.apiserver import managed_fields, writing
+from navarch.apiserver import background, managed_fields, writing
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
@@ -24,7 +24,7 @@ Tree = dict[str, Any]
 
 async def apply(context: Context, served: Served, server: Server, data: bytes) -> update.Changed:
     """Applies a configuration. BadRequest, Conflict (of managers), and what create and update raise."""
-    config = _config(context, served, data)
+    config = await background.run(len(data), _config, context, served, data)
     info = context.info
     force = context.flag("force")
     if served.cache.get(served.key(info.name, info.namespace)) is None:
@@ -35,10 +35,14 @@ async def apply(context: Context, served: Served, server: Server, data: bytes) -
         except errors.AlreadyExists:
             pass
 
-    async def make(old: Obj) -> Obj:
+    def merged(old: Obj) -> Obj:
         live = codec.to_tree(served.external(old))
-        merged = merging.apply(live, config, served.schema(), managed_fields.writer(context, served, info.subresource), force=force)
-        return _decoded(context, served, merged)
+        made = merging.apply(live, config, served.schema(), managed_fields.writer(context, served, info.subresource), force=force)
+        return _decoded(context, served, made)
+
+    async def make(old: Obj) -> Obj:
+        entry = served.cache.get(served.key(info.name, info.namespace))
+        return await background.run(max(len(data), len(entry.body) if entry is not None else 0), merged, old)
 
     return await update.change(context, served, server, make, subresource=info.subresource, patch=True, applied=True)
 
@@ -75,8 +79,11 @@ def _decoded(context: Context, served: Served, merged: Tree) -> Obj:
 
 
 async def _create(context: Context, served: Served, server: Server, config: Tree) -> update.Changed:
-    merged = merging.apply(None, config, served.schema(), managed_fields.writer(context, served), force=True)
-    obj = _decoded(context, served, merged)
+    def merged() -> Obj:
+        made = merging.apply(None, config, served.schema(), managed_fields.writer(context, served), force=True)
+        return _decoded(context, served, made)
+
+    obj = await background.run(context.size, merged)
     if obj.metadata.uid:
         why = f"Precondition failed: UID in precondition: {obj.metadata.uid}, UID in object meta: "
         raise errors.conflict(served.group, served.plural, obj.metadata.name, why)

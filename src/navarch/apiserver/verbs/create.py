@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from navarch.apiserver import admission, answers, managed_fields, watch_cache, writing
+from navarch.apiserver import admission, answers, background, managed_fields, watch_cache, writing
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
@@ -17,7 +17,7 @@ _GENERATED_TRIES = 8
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     writing.check_options(context, "CreateOptions")
     answers.accepted(context, "PartialObjectMetadata", "Table")
-    obj = writing.object_from(context, served, await writing.body(context))
+    obj = await writing.object_from(context, served, await writing.body(context))
     body = await create(context, served, server, obj)
     return answers.of_json(context, served.convert(body), 201)
 
@@ -27,7 +27,7 @@ async def create(context: Context, served: Served, server: Server, obj: Obj, *, 
     writing.begin_create(context, served, obj, writing.now())
     reset_status(served, obj)
     if not applied:
-        managed_fields.on_create(context, served, obj)
+        await background.run(context.size, managed_fields.on_create, context, served, obj)
     attributes = admission.Attributes(
         context, served, "CREATE", obj.metadata.name or "", obj.metadata.namespace or "", obj, None, dry_run=context.dry_run
     )
@@ -36,7 +36,7 @@ async def create(context: Context, served: Served, server: Server, obj: Obj, *, 
     served.strategy.prepare_create(obj)
     finish = served.strategy.begin(server, obj, None, context.dry_run) if served.strategy.begin else None
     try:
-        writing.check_create(served, obj)
+        await background.run(context.size, writing.check_create, served, obj)
         await admission.validate(attributes, server)
         return await insert(context, served, server, obj)
     finally:

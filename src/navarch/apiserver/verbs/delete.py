@@ -20,6 +20,7 @@ from navarch.apiserver.verbs import get as getting
 from navarch.apiserver.verbs import list as listing
 from navarch.apiserver.verbs import update as updating
 from navarch.apiserver.watch_cache import Entry
+from navarch.lib import texts
 from navarch.machinery import codec, errors, field, timestamps
 
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
@@ -54,7 +55,7 @@ async def options_of(context: Context) -> meta_v1.DeleteOptions:
     """DeleteOptions from the body, or else from the query. BadRequest, Invalid."""
     data = await writing.body(context)
     if data:
-        text = writing.as_json(context, data)
+        text = await writing.as_json(context, data)
         try:
             options = codec.decode(meta_v1.DeleteOptions, text)
         except codec.DecodeError as error:
@@ -74,9 +75,9 @@ def _from_query(context: Context) -> meta_v1.DeleteOptions:
     made = meta_v1.DeleteOptions()
     if text := query.get("gracePeriodSeconds"):
         try:
-            made.gracePeriodSeconds = int(text)
-        except ValueError:
-            raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+            made.gracePeriodSeconds = texts.integer(text)
+        except ValueError as error:
+            raise errors.BadRequest(str(error)) from None
     made.propagationPolicy = query.get("propagationPolicy") or None
     if "orphanDependents" in query:
         made.orphanDependents = context.flag("orphanDependents")

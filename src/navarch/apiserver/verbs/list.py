@@ -23,6 +23,7 @@ from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.watch_cache import Entry, Scope
 from navarch.apiserver.writing import version_number
+from navarch.lib import texts
 from navarch.machinery import errors, field, selectors
 from navarch.store import interface as stores
 
@@ -148,9 +149,9 @@ def _limit(text: str) -> int:
     if not text:
         return 0
     try:
-        limit = int(text)
-    except ValueError:
-        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        limit = texts.integer(text)
+    except ValueError as error:
+        raise errors.BadRequest(str(error)) from None
     return max(limit, 0)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import answers, writing
+from navarch.apiserver import answers, background, writing
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
@@ -54,10 +54,12 @@ def check_force(context: Context) -> None:
 
 
 async def patch(context: Context, served: Served, server: Server, media: str, data: bytes) -> updating.Changed:
-    document = parse(data)
+    document = await background.run(len(data), parse, data)
 
     async def make(old: Obj) -> Obj:
-        return patched(context, served, media, document, old)
+        entry = served.cache.get(served.key(old.metadata.name, old.metadata.namespace or ""))
+        size = max(len(data), len(entry.body) if entry is not None else 0)
+        return await background.run(size, patched, context, served, media, document, old, entry.version if entry is not None else 0)
 
     return await updating.change(context, served, server, make, subresource=context.info.subresource, patch=True)
 
@@ -65,22 +67,31 @@ async def patch(context: Context, served: Served, server: Server, media: str, da
 def parse(data: bytes) -> Any:
     """The patch as builtin values; JSON, or YAML as upstream also takes it."""
     try:
-        return codec.tree(data)
-    except ValueError:
+        data = codec.well_formed(data)
         try:
-            if data.lstrip()[:1] in (b"{", b"["):
+            return codec.tree(data)
+        except ValueError:
+            if data[:64].lstrip()[:1] in (b"{", b"["):
                 codec.decode(meta_v1.ListMeta, data)
             return codec.from_yaml(data)
-        except codec.DecodeError as error:
-            raise errors.BadRequest(f"error decoding patch: {error}") from None
+    except codec.DecodeError as error:
+        raise errors.BadRequest(f"error decoding patch: {error}") from None
 
 
-def patched(context: Context, served: Served, media: str, document: Any, old: Obj) -> Obj:
-    """The object after the patch, typed and defaulted."""
-    entry = served.cache.get(served.key(old.metadata.name, old.metadata.namespace or ""))
+def encoded(tree: Any) -> bytes:
+    """A patched object as JSON. BadRequest when the patch nested it too deep: each of its operations can go one deeper."""
+    try:
+        return codec.well_formed(codec.encode(tree))
+    except (RecursionError, codec.DecodeError) as error:
+        why = "exceeded max depth" if isinstance(error, RecursionError) else str(error)
+        raise errors.BadRequest(f"error decoding patch: {why}") from None
+
+
+def patched(context: Context, served: Served, media: str, document: Any, old: Obj, version: int) -> Obj:
+    """The object after the patch, typed and defaulted. `version` is the current object's, 0 when there is none any more."""
     tree = codec.to_tree(served.external(old))
-    if entry is not None:
-        tree["metadata"]["resourceVersion"] = str(entry.version)
+    if version:
+        tree["metadata"]["resourceVersion"] = str(version)
     seen = tree["metadata"].get("resourceVersion")
     if media == JSON_PATCH:
         tree = json_patch.apply(tree, document)
@@ -94,6 +105,6 @@ def patched(context: Context, served: Served, media: str, document: Any, old: Ob
         raise errors.BadRequest("the patched object is no object")
     if isinstance(tree.get("metadata"), dict) and tree["metadata"].get("resourceVersion") == seen:
         tree["metadata"].pop("resourceVersion", None)
-    made = writing.decoded(context, served, codec.encode(tree))
+    made = writing.decoded(context, served, encoded(tree))
     updating.check_name(made, old.metadata.name, old.metadata.namespace or "")
     return made

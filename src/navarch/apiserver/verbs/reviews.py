@@ -26,7 +26,7 @@ Answer = Callable[[Context, Server], Awaitable[Object]]
 
 
 async def _read(context: Context, kind: type[T]) -> T:
-    text = writing.as_json(context, await writing.body(context))
+    text = await writing.as_json(context, await writing.body(context))
     name = kind.__name__
     try:
         return codec.decode(kind, text)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from navarch.apiserver import admission, answers, managed_fields, watch_cache, writing
+from navarch.apiserver import admission, answers, background, managed_fields, watch_cache, writing
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
@@ -38,7 +38,7 @@ class Changed:
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     writing.check_options(context, "UpdateOptions")
     info = context.info
-    new = writing.object_from(context, served, await writing.body(context))
+    new = await writing.object_from(context, served, await writing.body(context))
     check_name(new, info.name, info.namespace)
     text = codec.encode(new)
 
@@ -125,7 +125,7 @@ async def attempt(
     status = subresource == "status"
     keep_rest(served, new, old, subresource)
     if not applied:
-        managed_fields.on_update(context, served, new, old, subresource)
+        await background.run(max(context.size, len(entry.body)), managed_fields.on_update, context, served, new, old, subresource)
     attributes = admission.Attributes(
         context, served, "UPDATE", entry.name, entry.namespace, new, old, subresource=subresource, dry_run=context.dry_run
     )
@@ -136,7 +136,7 @@ async def attempt(
     try:
         if not status:
             writing.count_generation(served, new, old)
-        writing.check_update(served, new, old, subresource)
+        await background.run(max(context.size, len(entry.body)), writing.check_update, served, new, old, subresource)
         await admission.validate(attributes, server)
         return await write(context, served, server, entry, new, old)
     finally:

@@ -1,0 +1,83 @@
+"""Work on large bodies and objects, off the event loop: decoding, patching and checking megabytes takes seconds of Python.
+
+It runs in one thread. That does not make it faster (one thread computes at a time), but the interpreter takes turns: the loop answers
+others meanwhile. Only pure functions go there: they take values and give values, and touch nothing that the loop changes.
+
+The smallest of what waits is done next, so that nobody's 50 KB wait for somebody's many megabytes. How many wait is bounded; who comes
+later is told to come again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from navarch.machinery import errors
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LARGE = 24 * 1024
+"""Bytes of a body or an object from where on work is done here: it takes the loop 10 ms at most to do it for less."""
+MOST_WAITING = 64
+BUSY = "Too many requests, please try again later."
+
+
+class Background:
+    """The thread, and who waits for it."""
+
+    def __init__(self, most_waiting: int = MOST_WAITING) -> None:
+        self._most_waiting = most_waiting
+        self._pool: ThreadPoolExecutor | None = None
+        self._busy = False
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._arrivals = itertools.count()
+
+    async def run(self, size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of pure work on so many bytes. TooManyRequests when too much waits."""
+        await self._turn(size)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="large-objects")
+        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        future.add_done_callback(self._done)
+        return await asyncio.shield(future)  # a request that goes away does not stop the thread: its turn ends when the work does
+
+    async def _turn(self, size: int) -> None:
+        if not self._busy:
+            self._busy = True
+            return
+        if len(self._waiting) >= self._most_waiting:
+            raise errors.TooManyRequests(BUSY, retry_after=1)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (size, next(self._arrivals), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._next()
+            raise
+
+    def _done(self, future: asyncio.Future[T]) -> None:
+        if not future.cancelled():
+            future.exception()  # nobody may be left to read it
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting:
+            turn = heapq.heappop(self._waiting)[2]
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy = False
+
+
+_background = Background()
+
+
+async def run(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of pure work on so many bytes: done at once when they are few, in the background when they are many."""
+    return await _background.run(size, work, *args, **kwargs) if size > LARGE else work(*args, **kwargs)
