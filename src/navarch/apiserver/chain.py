@@ -74,8 +74,13 @@ class Chain:
         except (asyncio.CancelledError, ConnectionResetError):
             raise  # the client is gone: there is nobody to answer
         except Exception as error:
-            _log.exception("%s %s", request.method, request.path)
-            response = answers.failure(errors.internal(f"{type(error).__name__}: {error}"))
+            _log.exception("%s %s", request.method, request.path[:1000])
+            if request.writer.output_size:
+                # The head is sent: what else is said would stand inside the body. A cut connection tells that the answer is not whole.
+                if request.transport is not None:
+                    request.transport.abort()
+                raise ConnectionResetError("the answer failed after it had begun") from error
+            response = answers.failure(errors.internal("this request caused apiserver to panic. Look in the logs for details."))
         return response
 
     # ---- whether ----

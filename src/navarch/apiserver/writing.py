@@ -83,8 +83,8 @@ def _as_json(media: str, data: bytes, kind: str) -> tuple[bytes, list[str]]:
             return codec.well_formed(data), []
         if media in _YAML:
             return codec.json_from_yaml(data)
-    except ValueError as error:
-        why = str(error).removeprefix("error converting YAML to JSON: ")
+    except (ValueError, RecursionError) as error:
+        why = "exceeded max depth" if isinstance(error, RecursionError) else str(error).removeprefix("error converting YAML to JSON: ")
         if media in _JSON and isinstance(error, codec.DecodeError):
             why = f"couldn't get version/kind; json parse error: {error}"
         raise unrecognized(kind, why, data) from None

@@ -309,6 +309,8 @@ def decode_message(message: Message, data: bytes) -> Tree:
         end = _decode(message.by_tag, data, 0, len(data), made)
     except IndexError:
         raise ProtobufError("unexpected EOF") from None
+    except RecursionError:
+        raise ProtobufError("exceeded max depth") from None
     except (UnicodeDecodeError, msgspec.DecodeError, struct.error, OverflowError) as error:
         raise ProtobufError(f"proto: {message.name}: {error}") from None
     if end != len(data):

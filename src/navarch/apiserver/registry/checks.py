@@ -16,6 +16,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Quantity
 from navarch.apiserver.registry import metadata
+from navarch.lib import texts
 from navarch.machinery import codec, field, names, quantity
 from navarch.machinery.field import Problem
 
@@ -135,6 +136,10 @@ def template_labels(found: Found, path: str, template: core_v1.PodTemplateSpec, 
         found.append(field.invalid(f"{path}.metadata.labels", held, "`selector` does not match template `labels`"))
 
 
+_LONGEST, _MANY = 9, 10**9
+"""Digits of a percentage that are read; more are many."""
+
+
 def percent_or_count(found: Found, path: str, value: int | str | None) -> None:
     """A count, or a percentage of at most 100."""
     if isinstance(value, str):
@@ -147,7 +152,7 @@ def percent_or_count(found: Found, path: str, value: int | str | None) -> None:
 
 
 def at_most_hundred(found: Found, path: str, value: int | str | None) -> None:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]+%", value) and int(value[:-1]) > 100:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+%", value) and rounded(value) > 100:
         found.append(field.invalid(path, value, "must not be greater than 100%"))
 
 
@@ -155,5 +160,5 @@ def rounded(value: int | str | None) -> int:
     """The number in a count or a percentage."""
     if isinstance(value, str):
         digits = value.removesuffix("%")
-        return int(digits) if digits.isdigit() else 0
+        return (int(digits) if len(digits) <= _LONGEST else _MANY) if texts.is_number(digits) else 0
     return value or 0

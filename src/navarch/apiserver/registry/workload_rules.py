@@ -16,6 +16,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.registry import checks, pod_rules
 from navarch.apiserver.registry.checks import Found
+from navarch.lib import texts
 from navarch.machinery import codec, field, selectors
 
 _EMPTY = "empty selector is invalid for {}"
@@ -441,7 +442,7 @@ def _schedule(found: Found, spec: batch_v1.CronJobSpec) -> None:
         found.append(field.invalid("spec.schedule", text, why))
         return
     if text.startswith("@"):
-        if text not in _MACROS and not re.fullmatch(r"@every (\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+", text):
+        if text not in _MACROS and not re.fullmatch(r"@every ([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+", text):
             found.append(field.invalid("spec.schedule", text, f"unrecognized descriptor: {text}"))
         return
     parts = text.split()
@@ -459,7 +460,7 @@ def _field_problem(part: str, low: int, high: int, words: dict[str, int]) -> str
     """What is wrong with one field of a schedule, in the words of upstream's parser."""
     for item in part.split(","):
         span, _, step = item.partition("/")
-        if step and not step.isdigit():
+        if step and not _is_short_number(step):
             return f'failed to parse int from {step}: strconv.Atoi: parsing "{step}": invalid syntax'
         if step == "0":
             return f"step of range should be a positive number: {item}"
@@ -467,7 +468,7 @@ def _field_problem(part: str, low: int, high: int, words: dict[str, int]) -> str
             continue
         ends = []
         for end in span.split("-"):
-            number = words.get(end.lower(), int(end) if end.isdigit() else -1)
+            number = words.get(end.lower(), int(end) if _is_short_number(end) else -1)
             if number < 0:
                 return f'failed to parse int from {end}: strconv.Atoi: parsing "{end}": invalid syntax'
             ends.append(number)
@@ -478,6 +479,10 @@ def _field_problem(part: str, low: int, high: int, words: dict[str, int]) -> str
         if ends[0] > ends[-1]:
             return f"beginning of range ({ends[0]}) beyond end of range ({ends[-1]}): {item}"
     return ""
+
+
+def _is_short_number(text: str) -> bool:
+    return texts.is_number(text) and len(text) < 19
 
 
 def _time_zone(found: Found, zone: str) -> None:

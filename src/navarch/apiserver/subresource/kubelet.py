@@ -17,6 +17,7 @@ from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.tunnels import tunnel, upgrade_wanted
 from navarch.apiserver.verbs import get
+from navarch.lib import texts
 from navarch.machinery import codec, errors, field
 
 _STREAMS = {"exec": "exec", "attach": "attach", "portforward": "portForward"}
@@ -86,9 +87,9 @@ def _check_log_options(context: Context) -> None:
         if text is None:
             continue
         try:
-            value = int(text)
-        except ValueError:
-            raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+            value = texts.integer(text)
+        except ValueError as error:
+            raise errors.BadRequest(str(error)) from None
         if value < least:
             detail = "must be greater than or equal to 0" if least == 0 else "must be greater than 0"
             problems.append(field.invalid(name, value, detail))

@@ -32,6 +32,9 @@ _TOKEN_SECONDS = 300.0
 (and the conformance suite) count on. History itself is kept for longer."""
 
 
+MOST_TIMEOUT_SECONDS = 1 << 31
+
+
 class _Token(msgspec.Struct):
     v: str
     rv: int
@@ -104,7 +107,8 @@ async def read(context: Context, served: Served, scope: Scope, server: Server) -
     if query.get("sendInitialEvents"):
         problem = field.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
         raise field.invalid_error("meta.k8s.io", "ListOptions", "", [problem])
-    limit = _limit(query.get("limit", ""))
+    limit = _number(query.get("limit", ""))
+    timeout_seconds(context)
     token, match = query.get("continue", ""), query.get("resourceVersionMatch", "")
     asked = query.get("resourceVersion", "")
     check_match(asked, match, token)
@@ -145,14 +149,19 @@ def too_large(asked: int, current: int) -> errors.Timeout:
     return errors.Timeout(f"Timeout: Too large resource version: {asked}, current: {current}", causes=[cause], retry_after=1)
 
 
-def _limit(text: str) -> int:
+def timeout_seconds(context: Context) -> int:
+    """`timeoutSeconds` of a list or watch; 0 when it says none. BadRequest."""
+    return min(_number(context.query.get("timeoutSeconds", "")), MOST_TIMEOUT_SECONDS)
+
+
+def _number(text: str) -> int:
+    """A number of the query as Go reads it; none, and one below 0, is 0. BadRequest."""
     if not text:
         return 0
     try:
-        limit = texts.integer(text)
+        return max(texts.integer(text), 0)
     except ValueError as error:
         raise errors.BadRequest(str(error)) from None
-    return max(limit, 0)
 
 
 def _parse(token: str) -> _Token:

@@ -82,6 +82,7 @@ class _Wire:
 
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     scope = listing.scope_of(context, served)
+    timeout = listing.timeout_seconds(context)
     form = answers.accepted(context, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
     initial, version, bookmarks = _start(context)
     if version > server.storage.revision:
@@ -120,7 +121,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     leave = served.cache.join(scope, receive)
     server.watchers.add(wire.ended)
     try:
-        await _linger(context, served, server, wire, form, bookmarks)
+        await _linger(served, server, wire, form, bookmarks, timeout)
     finally:
         leave()
         server.watchers.discard(wire.ended)
@@ -129,10 +130,10 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     return response
 
 
-async def _linger(context: Context, served: Served, server: Server, wire: _Wire, form: Accepted, bookmarks: bool) -> None:
+async def _linger(served: Served, server: Server, wire: _Wire, form: Accepted, bookmarks: bool, timeout: int) -> None:
     """Keeps the watch open until its time is over, its client gone or the server stopping."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + float(context.query.get("timeoutSeconds") or random.randint(1800, 3600))
+    end = loop.time() + (timeout or random.randint(1800, 3600))
     while not wire.ended.is_set() and (left := end - loop.time()) > 0:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(left, _BOOKMARK_SECONDS)):

@@ -12,13 +12,12 @@ Upstream counterpart: structured-merge-diff's merge.Updater and the managers aro
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from typing import Any
 
-import msgspec
-
 from navarch.api.meta import v1 as meta_v1
-from navarch.machinery import errors
+from navarch.machinery import codec, errors
 from navarch.machinery.patch import fields as sets
 from navarch.machinery.patch import managed, typed
 from navarch.machinery.patch.fields import Fields
@@ -26,6 +25,8 @@ from navarch.machinery.patch.managed import Entry, Manager, Managers, Tree, Writ
 from navarch.machinery.patch.strategic import failure
 from navarch.machinery.schema import Schema
 
+MOST_PROBLEMS = 100
+"""Problems of a configuration that are told at once."""
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -86,7 +87,7 @@ def check(config: Tree, schema: Schema, writer: Writer) -> None:
         raise errors.BadRequest(f"Incorrect version specified in apply patch. Specified patch version: {version}, expected: {writer.version}")
     if managed.entries_of(config) is not None:
         raise errors.BadRequest("metadata.managedFields must be nil")
-    problems = list(typed.problems(schema, config))
+    problems = list(itertools.islice(typed.problems(schema, config), MOST_PROBLEMS))
     if problems:
         text = str(problems[0]) if len(problems) == 1 else "errors:\n" + "\n".join(f"  {problem}" for problem in problems)
         raise failure(f"failed to create typed patch object ({named(config)}): {text}")
@@ -145,8 +146,8 @@ def allowed_by_kubectl(conflicts: Conflicts, live: Tree, schema: Schema, writer:
         return conflicts
     text = ((live.get("metadata") or {}).get("annotations") or {}).get(LAST_APPLIED)
     try:
-        before = msgspec.json.decode(text) if text else None
-    except msgspec.DecodeError:
+        before = codec.tree(codec.well_formed(text.encode())) if text else None
+    except ValueError:
         return conflicts
     if not isinstance(before, dict) or before.get("apiVersion") != writer.version:
         return conflicts

@@ -15,6 +15,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from navarch.lib import texts
+
 Fields = dict[str, Any]
 """A set of fields: `dict[str, Fields]`."""
 Path = tuple[str, ...]
@@ -201,16 +203,24 @@ def decode_step(key: str) -> str | None:
         case "f":
             return key
         case "k":
-            keys = json.loads(key[2:])
+            keys = _json(key[2:])
             if not isinstance(keys, dict):
                 raise ValueError(f"no keys: {key}")
             return "k:{" + ",".join(f"{encode(name)}:{encode(keys[name])}" for name in sorted(keys)) + "}"
         case "v":
-            return "v:" + encode(json.loads(key[2:]))
+            return "v:" + encode(_json(key[2:]))
         case "i":
-            return f"i:{int(key[2:])}"
+            return f"i:{texts.integer(key[2:])}"
         case _:
             return None
+
+
+def _json(text: str) -> Any:
+    """The JSON in a step. ValueError when it is none, or nested as no item's keys are."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("exceeded max depth") from None
 
 
 def encode(value: Any) -> str:

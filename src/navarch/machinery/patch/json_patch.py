@@ -3,6 +3,9 @@
 In: a document and a list of operations, both as builtin values. Out: a new document; the given one is not changed, parts
 of it may be shared.
 
+What a patch costs grows with its own size, not with that times the document's: a list or object is copied when the patch first changes
+something in it, and changed in place from then on. What `copy` copies is charged by its size as JSON.
+
 Upstream counterpart: evanphx/json-patch v4 behind the API server's patch handler. Where that library leaves the RFC, this
 does too, since clients have come to depend on it: `replace` of an object's missing key adds it, indexes may be negative, a
 missing `value` is null, `test` for null holds for a missing key.
@@ -13,14 +16,17 @@ upstream's; the reason is the exception's cause, for the log.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+import msgspec
+
+from navarch.lib import texts
 from navarch.machinery import errors
 
 MAX_OPERATIONS = 10_000
+MAX_COPIED_BYTES = 3 * 1024 * 1024
+"""What all `copy` operations of a patch may add together, as JSON: upstream's --json-patch-max-copy-bytes."""
 REJECTED = "the server rejected our request due to an error in our request"
-INDEX = re.compile(r"[+-]?\d+\Z")
 
 
 class DoesNotApply(Exception):
@@ -29,13 +35,13 @@ class DoesNotApply(Exception):
 
 def apply(document: Any, patch: Any) -> Any:
     """The document after the patch. BadRequest, RequestEntityTooLarge, Invalid."""
-    operations = checked(patch)
-    for operation in operations:
+    state = _Patching(document)
+    for operation in checked(patch):
         try:
-            document = step(document, operation)
+            state.step(operation)
         except DoesNotApply as error:
             raise errors.Invalid(REJECTED) from error
-    return document
+    return state.document
 
 
 def checked(patch: Any) -> list[dict[str, Any]]:
@@ -66,36 +72,99 @@ def json_kind(value: Any) -> str:
             return "object"
 
 
-def step(document: Any, operation: dict[str, Any]) -> Any:
-    """The document after one operation."""
-    kind = operation.get("op")
-    path = text(operation, "path")
-    value = operation.get("value")
-    match kind:
-        case "add":
-            return put(document, path, value, insert=True)
-        case "remove":
-            return remove(document, path)
-        case "replace":
-            if path == "":
+class _Patching:
+    """A document on its way through a patch."""
+
+    def __init__(self, document: Any) -> None:
+        self.document = document
+        self._own: dict[int, Any] = {}
+        """The lists and objects that were made here, by identity: they may be changed."""
+        self._copied = 0
+
+    def step(self, operation: dict[str, Any]) -> None:
+        """Carries out one operation."""
+        path = text(operation, "path")
+        value = operation.get("value")
+        match operation.get("op"):
+            case "add":
+                self._put(path, value, insert=True)
+            case "remove":
+                self._remove(path)
+            case "replace" if path == "":
                 if not isinstance(value, dict | list):
                     raise DoesNotApply("replace operation value must be object or array")
-                return value
-            look_for_replace(document, path)
-            return put(document, path, value, insert=False)
-        case "move":
-            source = text(operation, "from")
-            moved = get(document, source)
-            return put(remove(document, source), path, moved, insert=True)
-        case "copy":
-            return put(document, path, get(document, text(operation, "from")), insert=True)
-        case "test":
-            found = document if path == "" else get(document, path)
-            if not same(found, value):
-                raise DoesNotApply(f"testing value {path} failed: test failed")
-            return document
-        case _:
-            raise DoesNotApply(f"Unexpected kind: {kind}")
+                self.document = value
+            case "replace":
+                get(self.document, path)  # raises unless the place can be replaced; a missing key of an object can
+                self._put(path, value, insert=False)
+            case "move":
+                source = text(operation, "from")
+                moved = get(self.document, source)
+                self._remove(source)
+                self._put(path, moved, insert=True)
+            case "copy":
+                self._put(path, self._copy(get(self.document, text(operation, "from"))), insert=True)
+            case "test":
+                if not same(self.document if path == "" else get(self.document, path), value):
+                    raise DoesNotApply(f"testing value {path} failed: test failed")
+            case kind:
+                raise DoesNotApply(f"Unexpected kind: {kind}")
+
+    def _copy(self, value: Any) -> Any:
+        if not isinstance(value, dict | list | str):
+            return value
+        try:
+            encoded = msgspec.json.encode(value)
+        except RecursionError:
+            raise DoesNotApply("exceeded max depth") from None
+        self._copied += len(encoded)
+        if self._copied > MAX_COPIED_BYTES:
+            raise DoesNotApply(
+                f"Unable to complete the copy, the accumulated size increase of copy is {self._copied}, exceeding the limit {MAX_COPIED_BYTES}"
+            )
+        return msgspec.json.decode(encoded)
+
+    def _owned(self, container: Any) -> Any:
+        """The container, or a copy of it that may be changed."""
+        if id(container) in self._own:
+            return container
+        made = container.copy()
+        self._own[id(made)] = made
+        return made
+
+    def _container(self, path: str) -> tuple[Any, str]:
+        """The list or object that a path ends in, made our own like all on the way to it, and the last key."""
+        keys = steps(path)
+        if not isinstance(self.document, dict | list):
+            raise DoesNotApply(f"doc is missing path: {path}: missing value")
+        self.document = container = self._owned(self.document)
+        for key in keys[:-1]:
+            inner = child(container, key, path)
+            own = self._owned(inner)
+            if own is not inner:
+                container[key if isinstance(container, dict) else index(key, len(container), len(container))] = own
+            container = own
+        return container, keys[-1]
+
+    def _put(self, path: str, value: Any, *, insert: bool) -> None:
+        container, key = self._container(path)
+        if isinstance(container, dict):
+            container[key] = value
+        elif not insert:
+            container[index(key, len(container), len(container))] = value
+        elif key == "-":
+            container.append(value)
+        else:
+            container.insert(index(key, len(container) + 1, len(container) + 1), value)
+
+    def _remove(self, path: str) -> None:
+        container, key = self._container(path)
+        if isinstance(container, list):
+            del container[index(key, len(container), len(container))]
+        elif key in container:
+            del container[key]
+        else:
+            raise DoesNotApply(f"Unable to remove nonexistent key: {key}: missing value")
 
 
 def text(operation: dict[str, Any], name: str) -> str:
@@ -110,14 +179,15 @@ def steps(path: str) -> list[str]:
     parts = path.split("/")
     if len(parts) < 2:
         raise DoesNotApply(f"doc is missing path: {path}: missing value")
-    return [part.replace("~1", "/").replace("~0", "~") for part in parts[1:]]
+    return [part.replace("~1", "/").replace("~0", "~") for part in parts[1:]] if "~" in path else parts[1:]
 
 
 def index(key: str, length: int, limit: int) -> int:
     """A list's index below `limit`; negative ones count from `length`."""
-    if not INDEX.match(key):
-        raise DoesNotApply(f"value was not a proper array index: '{key}'")
-    number = int(key)
+    try:
+        number = texts.integer(key)
+    except ValueError:
+        raise DoesNotApply(f"value was not a proper array index: '{key}'") from None
     if number < 0:
         number += length
     if not 0 <= number < limit:
@@ -146,53 +216,6 @@ def child(container: Any, key: str, path: str) -> Any:
     if not isinstance(found, dict | list):
         raise DoesNotApply(f"doc is missing path: {path}: missing value")
     return found
-
-
-def look_for_replace(document: Any, path: str) -> None:
-    """Raises unless the place can be replaced; a missing key of an object can."""
-    get(document, path)
-
-
-def put(document: Any, path: str, value: Any, *, insert: bool) -> Any:
-    return changed(document, steps(path), path, lambda container, key: put_into(container, key, value, insert))
-
-
-def put_into(container: Any, key: str, value: Any, insert: bool) -> Any:
-    if isinstance(container, dict):
-        return {**container, key: value}
-    made = list(container)
-    if not insert:
-        made[index(key, len(made), len(made))] = value
-    elif key == "-":
-        made.append(value)
-    else:
-        made.insert(index(key, len(made) + 1, len(made) + 1), value)
-    return made
-
-
-def remove(document: Any, path: str) -> Any:
-    return changed(document, steps(path), path, remove_from)
-
-
-def remove_from(container: Any, key: str) -> Any:
-    if isinstance(container, dict):
-        if key not in container:
-            raise DoesNotApply(f"Unable to remove nonexistent key: {key}: missing value")
-        return {name: value for name, value in container.items() if name != key}
-    made = list(container)
-    del made[index(key, len(made), len(made))]
-    return made
-
-
-def changed(container: Any, keys: list[str], path: str, change: Any) -> Any:
-    """The container with `change(inner container, last key)` done at the end of the keys; copies what is on the way."""
-    if not isinstance(container, dict | list):
-        raise DoesNotApply(f"doc is missing path: {path}: missing value")
-    key = keys[0]
-    if len(keys) == 1:
-        return change(container, key)
-    inner = changed(child(container, key, path), keys[1:], path, change)
-    return put_into(container, key, inner, insert=False)
 
 
 def same(left: Any, right: Any) -> bool:

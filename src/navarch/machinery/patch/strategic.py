@@ -133,17 +133,20 @@ def retain_keys(original: Tree, patch: Tree) -> None:
         return
     if not isinstance(wanted, list):
         raise errors.BadRequest(BAD_RETAIN_KEYS)
+    names = {name for name in wanted if isinstance(name, str)}
     for key, value in patch.items():
-        if value is not None and not key.startswith((DELETE_FROM, ORDER)) and key not in wanted:
+        if value is not None and not key.startswith((DELETE_FROM, ORDER)) and key not in names:
             raise errors.BadRequest(BAD_RETAIN_KEYS)
-    for key in [key for key in original if key not in wanted]:
+    for key in [key for key in original if key not in names]:
         del original[key]
 
 
 def delete_scalars(original: Tree, key: str, gone: Any) -> None:
     current = original.get(key)
     if isinstance(current, list) and isinstance(gone, list):
-        original[key] = [value for value in current if value not in gone]
+        plain = {value for value in gone if not isinstance(value, dict | list)}
+        rest = [value for value in gone if isinstance(value, dict | list)] if len(plain) < len(gone) else []
+        original[key] = [value for value in current if not (value in rest if isinstance(value, dict | list) else value in plain)]
 
 
 # ---- lists ---------------------------------------------------------------------------------------------------------
@@ -183,11 +186,11 @@ def special_items(original: list[Any], patch: list[Any], key: str) -> tuple[list
     """Carries out the items with `$patch`; what is left to merge."""
     items: list[Any] = []
     replace = False
+    gone: set[Any] = set()
     for item in patch:
         match item.get(PATCH, DROPPED):
             case "delete":
-                value = merge_value(item, key)
-                original = [other for other in original if not is_item(other, key, value)]
+                gone.add(name_of(item, key))
             case "replace":
                 replace = True
             case "merge":
@@ -196,18 +199,22 @@ def special_items(original: list[Any], patch: list[Any], key: str) -> tuple[list
                 items.append(item)
             case directive:
                 raise failure(f"unknown patch type: {go_text(directive)} in map: {go_text(item)}")
+    if gone:
+        original = [item for item in original if key not in item or name_of(item, key) not in gone]
     return (items, []) if replace else (original, items)
 
 
 def merge_items(original: list[Any], items: list[Any], key: str, element: Schema) -> list[Any]:
+    places: dict[Any, int] = {}
+    for at, item in enumerate(original):
+        if key in item:
+            places.setdefault(name_of(item, key), at)
     for item in items:
-        value = merge_value(item, key)
-        for at, other in enumerate(original):
-            if is_item(other, key, value):
-                original[at] = merge_map(other, item, element)
-                break
-        else:
+        at = places.setdefault(name_of(item, key), len(original))
+        if at == len(original):
             original.append(item)
+        else:
+            original[at] = merge_map(original[at], item, element)
     return original
 
 
@@ -215,10 +222,6 @@ def merge_value(item: Tree, key: str) -> Any:
     if key not in item:
         raise failure(f"map: {go_text(item)} does not contain declared merge key: {key}")
     return item[key]
-
-
-def is_item(item: Tree, key: str, value: Any) -> bool:
-    return key in item and json_patch.same(item[key], value)
 
 
 def merge_ordered(original: Tree, patch: Tree, directive: str, schema: Schema) -> None:
