@@ -7,21 +7,24 @@ Upstream counterpart: apiserver's endpoints/handlers/{negotiation,responsewriter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import yaml
 from aiohttp import web
 
 from navarch.api.scalars import Object
+from navarch.apiserver import background, streams
 from navarch.apiserver.context import Context
 from navarch.lib import texts
 from navarch.machinery import codec, errors
 
+Tree = dict[str, Any]
 JSON = "application/json"
+_MOST_WARNED, _MOST_WARNING = 4096, 256
 YAML = "application/yaml"
-_PIECE = 1 << 18
 _AVAILABLE = (
     "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, "
     "application/vnd.kubernetes.protobuf;stream=watch"
@@ -77,30 +80,12 @@ def accepted(context: Context, *shapes: str) -> Accepted:
     return found
 
 
-class _Pieces(web.Response):
-    """A large body, written as fast as the client takes it.
-
-    Written at once, it would be encrypted at once, into a buffer that stays as large for as long as the connection: 16 clients
-    that list 15 MB each held 370 MB.
-    """
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        body = self.body
-        if not isinstance(body, bytes) or self._eof_sent or self._must_be_empty_body:
-            await super().write_eof(data)
-            return
-        view = memoryview(body)
-        for at in range(0, len(view), _PIECE):
-            await self.write(view[at : at + _PIECE])
-        await web.StreamResponse.write_eof(self)
-
-
 def raw(body: bytes, status: int = 200, media: str = JSON, headers: dict[str, str] | None = None) -> web.Response:
     """Finished bytes."""
     made = {"Content-Type": media, "Cache-Control": "no-cache, private"}
     if headers:
         made |= headers
-    kind = _Pieces if len(body) > _PIECE else web.Response
+    kind = streams.Pieces if len(body) > streams.PIECE else web.Response
     return kind(body=body, status=status, headers=made)
 
 
@@ -109,14 +94,28 @@ def of_json(context: Context, body: bytes, status: int = 200) -> web.Response:
     form = accepted(context, "PartialObjectMetadata", "Table", "PartialObjectMetadataList")
     media = form.media
     if media == YAML:
-        body = yaml.dump(codec.tree(body), Dumper=yaml.CSafeDumper, sort_keys=True, default_flow_style=False).encode()
-    elif form.pretty or context.query.get("pretty") in ("1", "true"):
-        import msgspec
-
-        body = msgspec.json.format(body, indent=2) + b"\n"
-    response = raw(body, status, media)
+        response = raw(as_yaml(body), status, media) if len(body) < background.LARGE else streams.Late(lambda: _later(body), status, media)
+    elif pretty(context, form):
+        response = raw(msgspec.json.format(body, indent=2) + b"\n", status, media)
+    else:
+        response = raw(body, status, media)
     warn(context, response)
     return response
+
+
+def pretty(context: Context, form: Accepted) -> bool:
+    """Whether JSON is wanted in lines, for people."""
+    return form.pretty or context.query.get("pretty") in ("1", "true")
+
+
+def as_yaml(body: bytes) -> bytes:
+    """A JSON document as YAML."""
+    text: str = yaml.dump(codec.tree(body), Dumper=yaml.CSafeDumper, sort_keys=True, default_flow_style=False)
+    return text.encode()
+
+
+async def _later(body: bytes) -> bytes:
+    return await background.run(len(body), as_yaml, body)
 
 
 def of_object(context: Context, obj: Object | dict[str, Any], status: int = 200) -> web.Response:
@@ -124,8 +123,15 @@ def of_object(context: Context, obj: Object | dict[str, Any], status: int = 200)
 
 
 def warn(context: Context, response: web.StreamResponse) -> None:
-    """Adds `Warning` headers (RFC 7234, code 299) for what the request made us note."""
-    for text in dict.fromkeys(context.warnings):
+    """Adds `Warning` headers (RFC 7234, code 299) for what the request made us note, as many characters of them as upstream does."""
+    noted = list(dict.fromkeys(context.warnings))
+    shortened = sum(map(len, noted)) > _MOST_WARNED
+    written = 0
+    for text in noted:
+        if written >= _MOST_WARNED:
+            break
+        text = text[:_MOST_WARNING] if shortened else text
+        written += len(text)
         quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
         response.headers.add("Warning", f'299 - "{quoted}"')
 
@@ -139,20 +145,57 @@ def failure(error: errors.ApiError) -> web.Response:
     return raw(codec.encode(status), status.code or 500, headers=headers)
 
 
-def join_list(api_version: str, kind: str, revision: int, bodies: Sequence[bytes], token: str = "", remaining: int = 0) -> bytes:
-    """A list document from finished items."""
+def list_head(api_version: str, kind: str, revision: int, token: str = "", remaining: int = 0) -> bytes:
+    """What stands before the items of a list document."""
     more = b""
     if token:
         more += b',"continue":"%b"' % token.encode()
     if remaining:
         more += b',"remainingItemCount":%d' % remaining
-    head = b'{"kind":"%bList","apiVersion":"%b","metadata":{"resourceVersion":"%d"%b},"items":[' % (
+    named = (kind.encode(), api_version.encode(), revision, more)
+    return b'{"kind":"%bList","apiVersion":"%b","metadata":{"resourceVersion":"%d"%b},"items":[' % named
         kind.encode(),
         api_version.encode(),
         revision,
         more,
     )
-    return b"".join((head, b",".join(bodies), b"]}\n"))
+
+
+def join_list(api_version: str, kind: str, revision: int, bodies: Sequence[bytes], token: str = "", remaining: int = 0) -> bytes:
+    """A list document from finished items."""
+    return b"".join((list_head(api_version, kind, revision, token, remaining), b",".join(bodies), b"]}\n"))
+
+
+def json_parts(head: Tree, items: str, bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """A document with a list of items at its end, item by item."""
+    yield codec.encode(head)[:-1] + b',"%b":[' % items.encode()
+    before = b""
+    for body in bodies:
+        yield before + body
+        before = b","
+    yield b"]}\n"
+
+
+def pretty_parts(head: Tree, items: str, bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """The same in lines, for people."""
+    yield msgspec.json.format(codec.encode(head), indent=2)[:-2] + b',\n  "%b": [' % items.encode()
+    before, end = b"\n    ", b"]\n}\n"
+    for body in bodies:
+        yield before + msgspec.json.format(body, indent=2).replace(b"\n", b"\n    ")
+        before, end = b",\n    ", b"\n  ]\n}\n"
+    yield end
+
+
+def yaml_parts(head: Tree, items: str, bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """The same as YAML, whose keys are sorted."""
+    first = {key: value for key, value in head.items() if key < items}
+    yield as_yaml(codec.encode(first)) + f"{items}:".encode()
+    before, end = b"\n", b" []\n"
+    for body in bodies:
+        yield before + as_yaml(b"[%b]" % body)
+        before, end = b"", b""
+    rest = {key: value for key, value in head.items() if key > items}
+    yield end + (as_yaml(codec.encode(rest)) if rest else b"")
 
 
 def partial(body: bytes) -> bytes:

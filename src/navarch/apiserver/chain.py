@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from navarch.apiserver import answers, authz, discovery, impersonation, routes, subresources
+from navarch.apiserver import answers, authz, discovery, impersonation, inflight, routes, streams, subresources
 from navarch.apiserver.authz import Question, refusal
 from navarch.apiserver.context import Context, RequestInfo
 from navarch.apiserver.endpoints import Endpoints
@@ -54,7 +54,11 @@ class Chain:
         url = request.rel_url
         context = Context(request, routes.parse(request.method, url))
         began = time.perf_counter()
-        response = await self._answer(context)
+        try:
+            response = await self._answer(context)
+        finally:
+            if context.lane is not None:
+                context.lane.now -= 1
         self._server.metrics.count(context.info, response.status, time.perf_counter() - began)
         return response
 
@@ -65,9 +69,16 @@ class Chain:
             if (claimed := impersonation.wanted(request.headers)) is not None:
                 context.impersonator = context.user
                 context.user = impersonation.become(self._server.authorizer, context.user, claimed)
+            if (lane := self._server.inflight.lane_of(context.info)) is not None:
+                if not self._server.inflight.enter(lane, context.user):
+                    return web.Response(status=429, body=inflight.TOO_MANY, headers={"Content-Type": "text/plain; charset=utf-8", "Retry-After": "1"})
+                context.lane = lane
             served = self._find(context.info)
             self._authorize(context)
-            return await self._route(context, served)
+            response = await self._route(context, served)
+            if isinstance(response, streams.LARGE):
+                await streams.send(request, response)  # here, so that a client who takes it slowly is counted as under way
+            return response
         except errors.ApiError as error:
             response = answers.failure(error)
             answers.warn(context, response)

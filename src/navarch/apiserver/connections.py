@@ -8,7 +8,9 @@ Upstream counterpart: net/http.Server's badRequestError and statusError.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -17,11 +19,23 @@ from navarch.lib import tls
 
 _HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close"}
 
+HANDSHAKE_SECONDS = 15.0
+HEADER_SECONDS = 32.0
+"""How long a connection may take until its first request is there: upstream's ReadHeaderTimeout. Later ones have the 90 s it may idle."""
+MOST_WAITING = 512
+"""Connections that may have asked nothing yet."""
+MOST_CONNECTIONS = 4096
 _MOST_HEADER_BYTES = 1024 * 1024
+_HEADER_SLACK = 4096
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+    b"431 Request Header Fields Too Large"
+)
 SETTINGS: dict[str, Any] = {
     "handler_cancellation": True,
     "keepalive_timeout": 90,
     "access_log": None,
+    "auto_decompress": False,
     "max_line_size": _MOST_HEADER_BYTES,
     "max_field_size": _MOST_HEADER_BYTES,
 }
@@ -64,7 +78,49 @@ class TlsContext(tls.ServerContext):
 
 
 class Connection(web.RequestHandler):
-    """One connection."""
+    """One connection. It is closed when its first request takes too long to come, or any request's head is too large."""
+
+    _listener: Listener
+    _head_bytes = 0
+    _hurry: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._hurry = self._loop.call_later(HEADER_SECONDS, self._too_late)
+        self._listener.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._started()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        requests = self._request_count
+        super().data_received(data)
+        if self._request_count != requests:
+            self._head_bytes = 0
+            if self._hurry is not None:
+                self._started()
+        elif self._current_request is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEADER_BYTES + _HEADER_SLACK and self.transport is not None:
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is neither answered nor waited for."""
+        return self._current_request is None and self._hurry is None
+
+    def _started(self) -> None:
+        """Its first request is there, or it is gone: nobody waits for it any more."""
+        if self._hurry is not None:
+            self._hurry.cancel()
+            self._hurry = None
+            self._listener.waiting.pop(self, None)
+
+    def _too_late(self) -> None:
+        self._started()
+        self.force_close()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -79,11 +135,29 @@ class Connection(web.RequestHandler):
 
 
 class Listener(web.Server):
-    """Makes the connections of a listening socket."""
+    """Makes the connections of a listening socket, and bounds how many there are of those that ask nothing."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], **settings: Any) -> None:
+        super().__init__(handler, **settings)
+        self.waiting: dict[Connection, None] = {}
+        """Connections that have not sent a request yet, the oldest first."""
 
     def __call__(self) -> web.RequestHandler:
         arguments: dict[str, Any] = self._kwargs
-        return Connection(self, loop=self._loop, **arguments)
+        made = Connection(self, loop=self._loop, **arguments)
+        made._listener = self
+        return made
+
+    def opened(self, connection: Connection) -> None:
+        """Takes a new connection; where there are too many, the oldest that is good for nothing goes."""
+        self.waiting[connection] = None
+        if len(self.waiting) > MOST_WAITING:
+            next(iter(self.waiting))._too_late()
+        if len(self.connections) > MOST_CONNECTIONS:
+            for other in self.connections:
+                if isinstance(other, Connection) and other.idle:
+                    other.force_close()
+                    break
 
 
 def refusal(message: str) -> tuple[int, str]:

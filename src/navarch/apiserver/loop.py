@@ -26,6 +26,7 @@ from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
 from navarch.apiserver.chain import Chain
 from navarch.apiserver.endpoints import Endpoints, OpenApiDocuments
+from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
@@ -93,7 +94,15 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
     )
     http = connections.Listener(Chain(server, endpoints).handle, **connections.SETTINGS)
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(http, options.bind_address, options.secure_port, ssl=_tls(options), backlog=1024, reuse_address=True)
+    listener = await loop.create_server(
+        http,
+        options.bind_address,
+        options.secure_port,
+        ssl=_tls(options),
+        ssl_handshake_timeout=connections.HANDSHAKE_SECONDS,
+        backlog=1024,
+        reuse_address=True,
+    )
     server.options = replace(options, secure_port=listener.sockets[0].getsockname()[1])
     try:
         await bootstrap.run(server)
@@ -135,7 +144,8 @@ def make_server(options: Options, store: Store) -> Server:
     _check_pair("--proxy-client-cert-file", options.proxy_client_cert_file, options.proxy_client_key_file)
     _check_token_expiration(options.service_account_max_token_expiration)
     pod_security = settings.read(options.admission_control_config_file)
-    return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(), plugins, pod_security)
+    inflight = InFlight(options.max_requests_inflight, options.max_mutating_requests_inflight)
+    return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(catalog), plugins, pod_security, inflight)
 
 
 def _check_token_expiration(seconds: float) -> None:

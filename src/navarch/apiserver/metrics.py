@@ -10,12 +10,14 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from navarch.apiserver.context import RequestInfo
+from navarch.apiserver.served import Catalog
 
 
 class Metrics:
     """The server's own registry."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
         self.registry = CollectorRegistry()
         labels = ("verb", "group", "version", "resource", "subresource", "code")
         self.requests = Counter("apiserver_request", "Requests by verb, resource and response code.", labels, registry=self.registry)
@@ -34,15 +36,23 @@ class Metrics:
         verb = info.verb.upper()
         key = (verb, info.group, info.version, info.plural, info.subresource, str(code))
         counter = self._counters.get(key)
+        plural = info.plural
         if counter is None:
-            counter = self._counters[key] = self.requests.labels(*key)
+            if not self._served(info):
+                key, plural = (verb, "", "", "", "", str(code)), ""
+            counter = self._counters.setdefault(key, self.requests.labels(*key))
         counter.inc()
         if verb == "WATCH":
             return
-        timer = self._timers.get((verb, info.plural))
+        timer = self._timers.get((verb, plural))
         if timer is None:
-            timer = self._timers[verb, info.plural] = self.seconds.labels(verb, info.plural)
+            timer = self._timers[verb, plural] = self.seconds.labels(verb, plural)
         timer.observe(seconds)
+
+    def _served(self, info: RequestInfo) -> bool:
+        """Whether a request names something there is. What there is not has no series: clients could make any number of them."""
+        served = self._catalog.get(info.group, info.version, info.plural)
+        return served is not None and (not info.subresource or info.subresource in served.resource.subresources)
 
     def answer(self) -> web.Response:
         return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

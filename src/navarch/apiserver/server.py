@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
+from navarch.apiserver.streams import Turns
 
 if TYPE_CHECKING:
     from navarch.apiserver.admission import Chain
@@ -35,6 +37,8 @@ class Server:
     metrics: Metrics
     admission: Chain
     pod_security: Configuration
+    inflight: InFlight = field(default_factory=InFlight)
+    turns: Turns = field(default_factory=Turns)
     watchers: set[asyncio.Event] = field(default_factory=set)
     """Set to end a watch: all of them when the server stops."""
     promises: dict[str, Promise] = field(default_factory=dict)
@@ -89,6 +93,8 @@ class Options:
     api_audiences: tuple[str, ...] = ()
     runtime_config: str = ""
     """Versions served although they are off by default, or the other way round: `scheduling.k8s.io/v1alpha2=true`, `api/beta=true`."""
+    max_requests_inflight: int = 400
+    max_mutating_requests_inflight: int = 200
     event_ttl: float = 3600.0
     history_hours: float = 24.0
     """How long the store can be read as it was; less when that takes more than 2 GiB."""

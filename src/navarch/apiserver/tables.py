@@ -1,4 +1,4 @@
-"""Tables: what `kubectl get` prints. A row's cells are made once per object revision.
+"""Tables: what `kubectl get` prints. A row is made when it is written, and not kept: a cell may tell an age.
 
 The columns of each kind are in `registry.columns`; a kind without any has Name and Created At.
 
@@ -8,7 +8,6 @@ Upstream counterparts: apiserver's endpoints/handlers/response.go and pkg/printe
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from navarch.apiserver.context import Context
@@ -58,20 +57,6 @@ class Rows:
         )
 
 
-def of_entries(context: Context, served: Served, entries: Sequence[Entry], revision: int, token: str = "", remaining: int = 0) -> bytes:
-    """A Table of entries as JSON."""
-    rows = Rows(context, served)
-    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
-    if token:
-        metadata["continue"] = token
-    if remaining:
-        metadata["remainingItemCount"] = remaining
-    return codec.encode(
-        {
-            "kind": "Table",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": metadata,
-            "columnDefinitions": rows.definitions(),
-            "rows": [rows.row(served.body(e)) for e in entries],
-        }
-    )
+def of_entry(context: Context, served: Served, entry: Entry) -> bytes:
+    """A Table of one entry as JSON."""
+    return Rows(context, served).document(served.body(entry), entry.version)

@@ -165,6 +165,11 @@ class Scope:
             return False
         return not self.fields or selectors.match_fields(self.fields, entry.fields)
 
+    @property
+    def cost(self) -> int:
+        """How much it takes to match one entry: 0 when all of its namespace do."""
+        return len(self.labels.requirements) + self.labels.nothing + len(self.fields)
+
     def kind_of(self, event: Event) -> str:
         """ADDED, MODIFIED, DELETED as seen through this selection, or nothing."""
         now = event.new is not None and self.matches(event.new)
@@ -226,18 +231,26 @@ class Cache:
 
     def select(self, scope: Scope) -> list[Entry]:
         """The entries of a scope, in key order."""
+        found = self.candidates(scope)
+        return found if scope.cost == 0 else [e for e in found if scope.matches(e)]
+
+    def candidates(self, scope: Scope, after: str = "") -> list[Entry]:
+        """The entries that a scope may match, in key order, those behind a key only. When the scope costs nothing, it matches all of them."""
         entries = self._entries
         narrowed = self._narrow(scope)
-        if narrowed is None:
-            keys = self._namespace_keys(scope.namespace) if scope.namespace else self._keys
-            if scope.labels.empty and not scope.fields:
-                return [entries[k] for k in keys]
-            return [e for k in keys if scope.matches(e := entries[k])]
-        return [e for k in sorted(narrowed) if scope.matches(e := entries[k])]
+        if narrowed is not None:
+            return [entries[k] for k in sorted(narrowed) if k > after]
+        return [entries[k] for k in self._keys_between(scope.namespace, after)]
 
-    def _namespace_keys(self, namespace: str) -> list[str]:
-        low = bisect.bisect_left(self._keys, f"{namespace}/")
-        return self._keys[low : bisect.bisect_left(self._keys, f"{namespace}0")]
+    def _keys_between(self, namespace: str, after: str) -> list[str]:
+        keys = self._keys
+        if not namespace and not after:
+            return keys
+        low = bisect.bisect_left(keys, f"{namespace}/") if namespace else 0
+        high = bisect.bisect_left(keys, f"{namespace}0") if namespace else len(keys)
+        if after:
+            low = max(low, bisect.bisect_right(keys, after))
+        return keys[low:high]
 
     def _narrow(self, scope: Scope) -> Iterable[str] | None:
         """The smallest indexed set of keys that holds all a scope can match; None when no index helps."""

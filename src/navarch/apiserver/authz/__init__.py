@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from navarch.apiserver.authz.rbac import Rbac
 
 _REMEMBERED = 8192
+_LONGEST = 1024
+"""Characters of a question whose verdict is kept: anybody can ask 8,192 questions of a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class Question:
     version: str = ""
     fields: tuple[selectors.FieldRequirement, ...] = field(default=(), compare=False)
     """What a list or watch confines itself to. RBAC does not look at it, so verdicts that are remembered do not either."""
+
+    @property
+    def length(self) -> int:
+        return len(self.path) + len(self.name) + len(self.namespace) + len(self.resource) + len(self.subresource) + len(self.group)
 
     @property
     def full_resource(self) -> str:
@@ -115,7 +121,8 @@ class Authorizer:
         known = self._known.get(key)
         if known is None:
             known = self.rbac.decide(user, question)
-            self._known[key] = known
+            if question.length <= _LONGEST:
+                self._known[key] = known
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return known

@@ -28,7 +28,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
         return answers.raw(entry.body)
     form = answers.accepted(context, "Table", "PartialObjectMetadata")
     if form.shape == "Table":
-        return answers.of_json(context, tables.of_entries(context, served, [entry], entry.version))
+        return answers.of_json(context, tables.of_entry(context, served, entry))
     if form.shape == "PartialObjectMetadata":
         return answers.of_json(context, answers.partial(served.body(entry)))
     return answers.of_json(context, served.body(entry))

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import answers, tables, writing
+from navarch.apiserver import answers, streams, tables, writing
 from navarch.apiserver.context import Context
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.watch_cache import Entry, Scope
 from navarch.apiserver.writing import version_number
 from navarch.lib import texts
-from navarch.machinery import errors, field, selectors
+from navarch.machinery import codec, errors, field, selectors
 from navarch.store import interface as stores
 
 _TOKEN_SECONDS = 300.0
@@ -33,6 +34,10 @@ _TOKEN_SECONDS = 300.0
 
 
 MOST_TIMEOUT_SECONDS = 1 << 31
+_ITEMS = 32
+"""Items that are joined at once."""
+_READ = 500
+"""Objects that are read from history at once."""
 
 
 class _Token(msgspec.Struct):
@@ -89,16 +94,60 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     form = answers.accepted(context, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
     scope = scope_of(context, served) if query else Scope(context.info.namespace if served.resource.namespaced else "")
     page = await read(context, served, scope, server) if query else Page(served.cache.select(scope), server.storage.revision)
-    if form.shape == "Table":
-        return answers.of_json(context, tables.of_entries(context, served, page.entries, page.revision, page.token, page.remaining))
+    pretty = answers.pretty(context, form) if query or form.pretty else False
+    if not form.shape and form.media == answers.JSON and served.convert_out is None and not pretty:
+        return _plain(context, served, page)
+    return _made(context, served, server, form, page, pretty)
+
+
+def _plain(context: Context, served: Served, page: Page) -> web.StreamResponse:
+    """A list of what the cache holds as it holds it: joined, and where it is large, piece by piece."""
     resource = served.resource
-    if form.shape:
-        bodies = [answers.partial(served.body(e)) for e in page.entries]
-        body = answers.join_list("meta.k8s.io/v1", "PartialObjectMetadata", page.revision, bodies, page.token, page.remaining)
-    else:
-        bodies = [e.body for e in page.entries] if served.convert_out is None else [served.body(e) for e in page.entries]
+    bodies = [e.body for e in page.entries]
+    size = sum(map(len, bodies))
+    if size <= streams.PIECE:
         body = answers.join_list(resource.group_version, resource.kind, page.revision, bodies, page.token, page.remaining)
-    return answers.of_json(context, body)
+        return answers.of_json(context, body)
+    head, tail = answers.list_head(resource.group_version, resource.kind, page.revision, page.token, page.remaining), b"]}\n"
+    length = len(head) + size + len(bodies) - 1 + len(tail)
+    response = streams.Streamed(streams.pieces(_joined(head, bodies, tail)), answers.JSON, length)
+    answers.warn(context, response)
+    return response
+
+
+def _joined(head: bytes, bodies: Sequence[bytes], tail: bytes) -> Iterator[bytes]:
+    """A list's parts, some items to a part."""
+    yield head
+    for at in range(0, len(bodies), _ITEMS):
+        part = b",".join(bodies[at : at + _ITEMS])
+        yield b"," + part if at else part
+    yield tail
+
+
+def _made(context: Context, served: Served, server: Server, form: answers.Accepted, page: Page, pretty: bool) -> web.StreamResponse:
+    """A list whose items have to be made: rows of a Table, metadata, another version, YAML, lines for people."""
+    metadata: dict[str, Any] = {"resourceVersion": str(page.revision)}
+    if page.token:
+        metadata["continue"] = page.token
+    if page.remaining:
+        metadata["remainingItemCount"] = page.remaining
+    bodies = (served.body(e) for e in page.entries)
+    version, kind = served.resource.group_version, f"{served.resource.kind}List"
+    items = "items"
+    if form.shape == "Table":
+        rows = tables.Rows(context, served)
+        version, kind, items = "meta.k8s.io/v1", "Table", "rows"
+        bodies = (codec.encode(rows.row(body)) for body in bodies)
+        metadata = {"metadata": metadata, "columnDefinitions": rows.definitions()}
+    else:
+        if form.shape:
+            version, kind, bodies = "meta.k8s.io/v1", "PartialObjectMetadataList", (answers.partial(body) for body in bodies)
+        metadata = {"metadata": metadata}
+    head = {"kind": kind, "apiVersion": version, **metadata}
+    make = answers.yaml_parts if form.media == answers.YAML else answers.pretty_parts if pretty else answers.json_parts
+    response = streams.Streamed(streams.pieces(make(head, items, bodies), server.turns), form.media)
+    answers.warn(context, response)
+    return response
 
 
 async def read(context: Context, served: Served, scope: Scope, server: Server) -> Page:
@@ -124,7 +173,14 @@ async def read(context: Context, served: Served, scope: Scope, server: Server) -
         return await _at(served, scope, server, revision, "", limit)
     if revision > server.storage.revision:
         raise too_large(revision, server.storage.revision)
-    return _cut(served, served.cache.select(scope), server.storage.revision, limit, scope)
+    revision = server.storage.revision
+    return _cut(await _chosen(served, scope, server), revision, limit, scope)
+
+
+async def _chosen(served: Served, scope: Scope, server: Server, after: str = "") -> list[Entry]:
+    """The entries of a scope as they are at this moment, those behind a key only."""
+    found = served.cache.candidates(scope, after)
+    return await server.turns.chosen(found, scope.matches, scope.cost) if scope.cost else found
 
 
 def check_match(asked: str, match: str, token: str) -> None:
@@ -176,41 +232,53 @@ def _token(revision: int, last: str, begun: float) -> str:
     return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
-def _cut(served: Served, entries: Sequence[Entry], revision: int, limit: int, scope: Scope, begun: float = 0.0) -> Page:
-    """The first `limit` entries, with a token for the rest of a list that was begun then (0: now)."""
-    if not limit or len(entries) <= limit:
+def _cut(entries: Sequence[Entry], revision: int, limit: int, scope: Scope, begun: float = 0.0, behind: int = 0) -> Page:
+    """The first `limit` entries, with a token for the rest of a list that was begun then (0: now). `behind`: how many more there are."""
+    if not limit or len(entries) + behind <= limit:
         return Page(entries, revision)
     token = _token(revision, entries[limit - 1].key, begun or writing.now())
-    selective = not scope.labels.empty or bool(scope.fields)
-    return Page(entries[:limit], revision, token, 0 if selective else len(entries) - limit)
+    return Page(entries[:limit], revision, token, 0 if scope.cost else len(entries) + behind - limit)
 
 
 async def _continued(served: Served, scope: Scope, server: Server, token: _Token, limit: int) -> Page:
     if token.rv < 0:
-        entries = [e for e in served.cache.select(scope) if e.key > token.start]
-        return _cut(served, entries, server.storage.revision, limit, scope)
+        revision = server.storage.revision
+        return _cut(await _chosen(served, scope, server, token.start), revision, limit, scope)
     if writing.now() - token.begun > _TOKEN_SECONDS:
         raise _expired_token(token.start)
     if served.cache.version <= token.rv and token.rv >= served.cache.complete_since:
-        entries = [e for e in served.cache.select(scope) if e.key > token.start]
-        return _cut(served, entries, token.rv, limit, scope, token.begun)
+        return _cut(await _chosen(served, scope, server, token.start), token.rv, limit, scope, token.begun)
     return await _at(served, scope, server, token.rv, token.start, limit, token.begun)
 
 
 async def _at(served: Served, scope: Scope, server: Server, revision: int, after: str, limit: int, begun: float = 0.0) -> Page:
-    """Entries as they were at a revision, from the store's history."""
-    prefix = served.cache.prefix
+    """Entries as they were at a revision, from the store's history: no more of it is read than the page shows, and what it passes over."""
+    cache, store = served.cache, server.storage.store
+    prefix = cache.prefix
+    start, end = (f"{prefix}{scope.namespace}/", f"{prefix}{scope.namespace}0") if scope.namespace else (prefix, f"{prefix[:-1]}0")
+    start = max(start, f"{prefix}{after}\0") if after else start
+    found: list[Entry] = []
+    behind = 0
     try:
-        found = await server.storage.store.range(prefix, f"{prefix[:-1]}0", revision=revision)
+        while True:
+            wanted = min(limit - len(found), _READ) if limit and not scope.cost else _READ
+            read = await store.range(start, end, revision=revision, limit=wanted, counted=False)
+            async with server.turns:
+                entries = [cache.entry(r.key[len(prefix) :], r.value, r.mod_revision) for r in read.records]
+                found += [e for e in entries if scope.matches(e)]
+            if not read.more:
+                break
+            start = f"{read.records[-1].key}\0"
+            if limit and len(found) >= limit:
+                behind = 1 if scope.cost else (await store.range(start, end, revision=revision, limit=1)).count
+                break
     except stores.Compacted:
         if not after:
             raise errors.Expired(f"The resourceVersion for the provided list is too old: {revision}") from None
         raise _expired_token(after) from None
     except stores.FutureRevision:
         raise too_large(revision, server.storage.revision) from None
-    entries = [served.cache.entry(r.key[len(prefix) :], r.value, r.mod_revision) for r in found.records]
-    kept = [e for e in entries if e.key > after and scope.matches(e)]
-    return _cut(served, kept, revision, limit, scope, begun)
+    return _cut(found, revision, limit, scope, begun, behind)
 
 
 def _expired_token(after: str) -> errors.Expired:
