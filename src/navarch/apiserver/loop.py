@@ -109,8 +109,7 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
         state.bootstrap = True
         yield server
     finally:
-        for watcher in server.watchers:
-            watcher.set()
+        server.watchers.end()
         listener.close()
         await http.shutdown(timeout=2.0)
         await server.kubelets.close()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from navarch.apiserver.history import Pasts
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 from navarch.apiserver.streams import Turns
+from navarch.apiserver.watchers import Watchers
 
 if TYPE_CHECKING:
     from navarch.apiserver.admission import Chain
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 class Server:
     """Everything a request can touch."""
 
+    def __post_init__(self) -> None:
+        self.pasts = Pasts(self.storage, self.turns)
+
     catalog: Catalog
     storage: Storage
     authenticator: Authenticator
@@ -39,8 +43,8 @@ class Server:
     pod_security: Configuration
     inflight: InFlight = field(default_factory=InFlight)
     turns: Turns = field(default_factory=Turns)
-    watchers: set[asyncio.Event] = field(default_factory=set)
-    """Set to end a watch: all of them when the server stops."""
+    watchers: Watchers = field(default_factory=Watchers)
+    pasts: Pasts = field(init=False)
     promises: dict[str, Promise] = field(default_factory=dict)
     """What creations under way have taken from quotas."""
 

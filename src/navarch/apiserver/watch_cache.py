@@ -27,8 +27,8 @@ from navarch.machinery import selectors
 from navarch.store.interface import Change
 
 _METADATA = b'"metadata":{'
-_HISTORY = 4096
-"""Events kept per resource; older ones are read from the store."""
+_HISTORY, _HISTORY_BYTES = 4096, 32 * 1024 * 1024
+"""Events kept per resource, and bytes of them; older ones are read from the store."""
 
 Pin = tuple[str, str] | None
 
@@ -58,6 +58,9 @@ def splice(value: bytes, revision: int) -> bytes:
 def respliced(entry: Entry, revision: int) -> bytes:
     """An entry's JSON as of another revision: what a DELETED event carries."""
     return entry.body.replace(b'"resourceVersion":"%d",' % entry.version, b'"resourceVersion":"%d",' % revision, 1)
+
+
+_NO_ENTRY = Entry("", 0, b"", "", "", {}, {})
 
 
 class Selectable(NamedTuple):
@@ -131,7 +134,14 @@ class Event:
     key: str
     new: Entry | None
     old: Entry | None
+    holders: int = 0
+    """Watchers for whom it is held back (see `watchers`)."""
     _frames: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes it keeps alive: the object, and the object once more as a line."""
+        return 2 * len((self.new or self.old or _NO_ENTRY).body)
 
     def frame(self, kind: str) -> bytes:
         """The event as a line of a JSON watch: ADDED and MODIFIED carry the new object, DELETED the last one."""
@@ -212,7 +222,8 @@ class Cache:
         self._by_label: dict[tuple[str, str], set[str]] = {}
         self._indexed = tuple(indexed)
         self._by_field: dict[tuple[str, str], set[str]] = {}
-        self.history: deque[Event] = deque(maxlen=_HISTORY)
+        self.history: deque[Event] = deque()
+        self._history_bytes = 0
         self.complete_since = 0
         self._audiences: dict[Pin, dict[Scope, Audience]] = {}
 
@@ -297,9 +308,12 @@ class Cache:
             self._put(new)
         self.version = change.revision
         event = Event(change.revision, key, new, old)
-        if len(self.history) == _HISTORY:
-            self.complete_since = self.history[0].revision
         self.history.append(event)
+        self._history_bytes += event.size
+        while len(self.history) > _HISTORY or self._history_bytes > _HISTORY_BYTES:
+            gone = self.history.popleft()
+            self._history_bytes -= gone.size
+            self.complete_since = gone.revision
         return event
 
     def _put(self, entry: Entry) -> None:

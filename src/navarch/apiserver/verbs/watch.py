@@ -1,7 +1,7 @@
 """WATCH: events of a scope, each encoded once and written to every watcher.
 
 Events are written straight to the connection from the place where the store's commit is applied: no task wakes, no queue
-fills. A client that does not read is cut off when its buffer is full; it comes back and goes on from where it was.
+fills, as long as the client keeps up (`watchers` has the rest). What was before comes first: all there is, or what happened since.
 
 Upstream counterpart: apiserver's endpoints/handlers/watch.go and storage/cacher (initial events: KEP-3157).
 """
@@ -11,27 +11,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
 
 from aiohttp import web
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import answers, tables
+from navarch.apiserver import answers, streams, tables, watchers
 from navarch.apiserver.answers import Accepted
 from navarch.apiserver.context import Context
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import list as listing
-from navarch.apiserver.watch_cache import Cache, Entry, Event
+from navarch.apiserver.watch_cache import Entry, Event, Scope
+from navarch.apiserver.watchers import Frame
 from navarch.apiserver.writing import version_number
 from navarch.machinery import codec, errors, field
-from navarch.store import interface as stores
 
-_MOST_UNREAD = 16 * 1024 * 1024
 _BOOKMARK_SECONDS = 60.0
 _INITIAL_END = {"k8s.io/initial-events-end": "true"}
-
-Frame = Callable[[str, Event], bytes]
 
 
 def framer(context: Context, served: Served, form: Accepted) -> Frame:
@@ -57,29 +53,6 @@ def _line(kind: str, body: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (kind.encode(), body)
 
 
-class _Wire:
-    """The connection of one watcher: chunks written without waiting. `ended`: nothing more is to come."""
-
-    def __init__(self, request: web.BaseRequest) -> None:
-        self._transport = request.transport
-        self.ended = asyncio.Event()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the client is gone."""
-        return self._transport is None or self._transport.is_closing()
-
-    def write(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            self.ended.set()
-            return
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        if transport.get_write_buffer_size() > _MOST_UNREAD:
-            transport.abort()
-            self.ended.set()
-
-
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     scope = listing.scope_of(context, served)
     timeout = listing.timeout_seconds(context)
@@ -87,59 +60,82 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     initial, version, bookmarks = _start(context)
     if version > server.storage.revision:
         raise listing.too_large(version, server.storage.revision)
-    frame = framer(context, served, form)
-    past = _Past(served, server, version or server.storage.revision)
+    reached = version or server.storage.revision
+    past: list[Event] = []
     try:
         if not initial:
-            await past.read()
+            past, reached = await _past(served, server, reached)
     except errors.Expired as error:
         return await _expired(context, error)
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
     response.enable_chunked_encoding()
     answers.warn(context, response)
     await response.prepare(context.request)
-    wire = _Wire(context.request)
-
-    def receive(seen: list[tuple[str, Event]]) -> None:
-        wire.write(b"".join([frame(kind, event) for kind, event in seen]))
-
+    watcher = watchers.Watcher(context.request, framer(context, served, form), server.watchers)
     try:
-        while not initial and (late := served.cache.since(past.reached)) is None:
-            await past.read()
+        while not initial and (late := served.cache.since(reached)) is None:
+            more, reached = await _past(served, server, reached)
+            past += more
     except errors.Expired as error:
         await response.write(_line("ERROR", codec.encode(error.status)))
         return response
     # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
-    if initial:
-        head = [frame("ADDED", _as_event(entry)) for entry in served.cache.select(scope)]
-    else:
-        head = [frame(kind, event) for event in (*past.events, *(late or ())) if (kind := scope.kind_of(event))]
-    if context.query.get("sendInitialEvents") == "true" and bookmarks:
-        head.append(_bookmark(served, server.storage.revision, form, _INITIAL_END))
-    if head:
-        wire.write(b"".join(head))
-    leave = served.cache.join(scope, receive)
-    server.watchers.add(wire.ended)
+    revision = server.storage.revision
+    entries = served.cache.candidates(scope) if initial else []
+    if not initial:
+        watcher.hold((kind, event) for event in (*past, *(late or ())) if (kind := scope.kind_of(event)))
+    del past
+    leave = served.cache.join(scope, watcher.receive)
+    server.watchers.add(watcher)
     try:
-        await _linger(served, server, wire, form, bookmarks, timeout)
+        if initial:
+            await _write_initial(response, server, scope, entries, framer(context, served, form))
+            del entries
+        if context.query.get("sendInitialEvents") == "true" and bookmarks:
+            await watcher.drain(response)
+            await response.write(_bookmark(served, revision, form, _INITIAL_END))
+        await _linger(served, server, watcher, response, form, bookmarks, timeout)
     finally:
         leave()
-        server.watchers.discard(wire.ended)
-    if not wire.closed:
+        server.watchers.discard(watcher)
+    if not watcher.closed:
         await response.write_eof()
     return response
 
 
-async def _linger(served: Served, server: Server, wire: _Wire, form: Accepted, bookmarks: bool, timeout: int) -> None:
+async def _past(served: Served, server: Server, revision: int) -> tuple[list[Event], int]:
+    """The events after a revision that the cache has forgotten, and up to which they are. Expired when they are not kept."""
+    if served.cache.since(revision) is not None:
+        return [], revision
+    return await server.pasts.of(served.cache).since(revision)
+
+
+async def _write_initial(response: web.StreamResponse, server: Server, scope: Scope, entries: list[Entry], frame: Frame) -> None:
+    """What there is, as ADDED events, as fast as the client takes them."""
+    matching = entries if not scope.cost else (entry for entry in entries if scope.matches(entry))
+    parts = (frame("ADDED", Event(entry.version, entry.key, entry, None)) for entry in matching)
+    async for piece in streams.pieces(parts, server.turns):
+        async with asyncio.timeout(watchers.STUCK_SECONDS):
+            await response.write(piece)
+
+
+async def _linger(
+    served: Served, server: Server, watcher: watchers.Watcher, response: web.StreamResponse, form: Accepted, bookmarks: bool, timeout: int
+) -> None:
     """Keeps the watch open until its time is over, its client gone or the server stopping."""
     loop = asyncio.get_running_loop()
     end = loop.time() + (timeout or random.randint(1800, 3600))
-    while not wire.ended.is_set() and (left := end - loop.time()) > 0:
+    bookmark = loop.time() + _BOOKMARK_SECONDS
+    while not watcher.over and (now := loop.time()) < end:
+        await watcher.drain(response)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(left, _BOOKMARK_SECONDS)):
-                await wire.ended.wait()
-        if bookmarks and not wire.closed:
-            wire.write(_bookmark(served, server.storage.revision, form))
+            async with asyncio.timeout(min(end, bookmark) - now):
+                await watcher.wake.wait()
+        watcher.wake.clear()
+        if loop.time() >= min(bookmark, end):
+            bookmark = loop.time() + _BOOKMARK_SECONDS
+            if bookmarks and watcher.live and not watcher.closed:
+                watcher.write(_bookmark(served, server.storage.revision, form))
 
 
 def _start(context: Context) -> tuple[bool, int, bool]:
@@ -161,44 +157,6 @@ def _start(context: Context) -> tuple[bool, int, bool]:
     if initial is not None and initial != "true":
         wants_state = False
     return wants_state, version, bookmarks
-
-
-def _as_event(entry: Entry) -> Event:
-    return Event(entry.version, entry.key, entry, None)
-
-
-class _Past:
-    """The events after a revision that the cache has forgotten, from the store's history."""
-
-    def __init__(self, served: Served, server: Server, version: int) -> None:
-        self._cache, self._store = served.cache, server.storage.store
-        self._loaded = server.storage.loaded
-        self._asked = self.reached = version
-        self.events: list[Event] = []
-
-    async def read(self) -> None:
-        """Reads on until the cache knows the rest. Expired when the store does not know the beginning any more."""
-        cache = self._cache
-        if cache.since(self.reached) is not None:
-            return
-        # A change of this resource ends what the cache forgot; what came before the cache was filled ends with any resource's.
-        whole = cache.complete_since == self._loaded
-        changes = self._store.watch("", stores.END, self.reached) if whole else self._store.watch(cache.prefix, f"{cache.prefix[:-1]}0", self.reached)
-        try:
-            while cache.since(self.reached) is None:
-                for change in await anext(changes):
-                    if change.key.startswith(cache.prefix):
-                        self.events.append(_from_history(cache, change))
-                    self.reached = change.revision
-        except stores.Compacted as error:
-            raise errors.Expired(f"too old resource version: {self._asked} ({error.oldest})") from None
-
-
-def _from_history(cache: Cache, change: stores.Change) -> Event:
-    key = change.key[len(cache.prefix) :]
-    new = cache.entry(key, change.value, change.revision) if change.value is not None else None
-    old = cache.entry(key, change.previous, change.previous_revision) if change.previous is not None else None
-    return Event(change.revision, key, new, old)
 
 
 def _bookmark(served: Served, revision: int, form: Accepted, annotations: dict[str, str] | None = None) -> bytes:
