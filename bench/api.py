@@ -188,11 +188,11 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def own_server(port: int) -> AsyncIterator[tuple[load.Server, int]]:
+async def own_server(port: int, more_tokens: str = "") -> AsyncIterator[tuple[load.Server, int]]:
     """A Navarch API server of our own on a fresh SQLite store, and its pid."""
     with tempfile.TemporaryDirectory(prefix="navarch-bench-") as folder:
         tokens = pathlib.Path(folder) / "tokens.csv"
-        tokens.write_text('bench,bench,1,"system:masters"\n')
+        tokens.write_text('bench,bench,1,"system:masters"\n' + more_tokens)
         flags = ["--data-dir", folder, "--bind-address", "127.0.0.1", "--secure-port", str(port), "--token-auth-file", str(tokens)]
         process = await asyncio.create_subprocess_exec(
             str(pathlib.Path(sys.executable).with_name("navarch")), "apiserver", *flags, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

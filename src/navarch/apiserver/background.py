@@ -10,6 +10,7 @@ later is told to come again.
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
 import itertools
 from collections.abc import Callable
@@ -42,9 +43,12 @@ class Background:
         await self._turn(size)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="large-objects")
-        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        future = asyncio.get_running_loop().run_in_executor(self._pool, _uncollected, lambda: work(*args, **kwargs))
         future.add_done_callback(self._done)
-        return await asyncio.shield(future)  # a request that goes away does not stop the thread: its turn ends when the work does
+        try:
+            return await asyncio.shield(future)  # a request that goes away does not stop the thread: its turn ends when the work does
+        finally:
+            del future  # it holds an exception whose traceback holds this frame, and with it megabytes until the next collection
 
     async def _turn(self, size: int) -> None:
         if not self._busy:
@@ -73,6 +77,17 @@ class Background:
                 turn.set_result(None)
                 return
         self._busy = False
+
+
+def _uncollected(work: Callable[[], T]) -> T:
+    """Does work without the collector: it would walk 100,000 new lists again and again, with everybody waiting for it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return work()
+    finally:
+        if enabled:
+            gc.enable()
 
 
 _background = Background()

@@ -22,8 +22,6 @@ PIECE = 1 << 18
 SLICE_SECONDS = 0.004
 WRITE_SECONDS = 60.0
 """How long a client may take for an answer: as long as upstream gives a request (--request-timeout)."""
-_LOOKS = 64
-"""Values between two looks at the clock."""
 
 
 class Turns:
@@ -36,8 +34,10 @@ class Turns:
         await self._lock.acquire()
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.sleep(0)  # what became ready meanwhile goes before the next slice
-        self._lock.release()
+        try:
+            await asyncio.sleep(0)  # what became ready meanwhile goes before the next slice
+        finally:
+            self._lock.release()
 
     async def chosen(self, values: Sequence[T], matches: Callable[[T], bool], cost: int) -> list[T]:
         """The values that match, in slices. `cost` is how much one match costs; a hundred thousand units take 20 ms."""
@@ -51,28 +51,28 @@ class Turns:
         return found
 
 
-async def pieces(parts: Iterable[bytes], turns: Turns | None = None) -> AsyncIterator[bytes]:
-    """Parts joined to pieces that are worth a write. With `turns`, making a part costs."""
+async def pieces(parts: Iterable[bytes], turns: Turns) -> AsyncIterator[bytes]:
+    """Parts joined to pieces that are worth a write, each made in a turn of its own.
+
+    That holds for parts that cost nothing, too: to encrypt and send them costs, and a client that takes them fast never makes us wait.
+    """
     left = iter(parts)
     more = True
     while more:
-        if turns is None:
-            piece, more = _piece(left, None)
-        else:
-            async with turns:
-                piece, more = _piece(left, time.perf_counter() + SLICE_SECONDS)
+        async with turns:
+            piece, more = _piece(left, time.perf_counter() + SLICE_SECONDS)
         if piece:
             yield piece
 
 
-def _piece(parts: Iterator[bytes], until: float | None) -> tuple[bytes, bool]:
+def _piece(parts: Iterator[bytes], until: float) -> tuple[bytes, bool]:
     """The next piece, and whether there may be more."""
     held: list[bytes] = []
     size = 0
     for part in parts:
         held.append(part)
         size += len(part)
-        if size >= PIECE or (until is not None and time.perf_counter() > until):
+        if size >= PIECE or time.perf_counter() > until:
             return b"".join(held), True
     return b"".join(held), False
 
@@ -125,6 +125,7 @@ class Pieces(web.Response):
         view = memoryview(body)
         for at in range(0, len(view), PIECE):
             await self.write(view[at : at + PIECE])
+            await asyncio.sleep(0)
         await web.StreamResponse.write_eof(self)
 
 

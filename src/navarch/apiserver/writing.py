@@ -72,6 +72,12 @@ async def as_json(context: Context, data: bytes, kind: str = "object") -> bytes:
     return (await background.run(len(data), _as_json, media_type(context), data, kind))[0]
 
 
+async def decode(context: Context, kind: type[codec.T], data: bytes) -> codec.T:
+    """The body as an object of a type; unknown fields are dropped. DecodeError, and what `as_json` raises."""
+    text = await as_json(context, data)
+    return await background.run(len(text), codec.decode, kind, text)
+
+
 def _as_json(media: str, data: bytes, kind: str) -> tuple[bytes, list[str]]:
     """The body as JSON text, and what a strict reader of its form objects to."""
     try:

@@ -35,8 +35,8 @@ _MESSAGE = re.compile(r"(.*?)(?: - at `(.*)`)?\Z", re.S)
 MOST_DEPTH = 200
 """Lists and objects inside each other. Go's decoders stop at 10,000; here walks call themselves, up to four calls for a level, and
 Python stops at 1,000 calls. The deepest built-in type, a schema of schemas, is nested 40 deep where people use it."""
-MOST_CONTAINERS = 250_000
-"""Lists and objects in one text: decoding as many takes 40 ms, and what may be stored (1.5 MB) never has as many."""
+MOST_CONTAINERS = 100_000
+"""Lists and objects in one text: decoding as many takes 20 ms that nothing interrupts. What may be stored (1.5 MB) has a tenth of them."""
 _MOST_PROBLEMS = 100
 _MOST_STEP = 1000
 _STRUCTURE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.S)
@@ -122,7 +122,7 @@ def from_yaml(data: bytes | str) -> Any:
 def json_from_yaml(data: bytes | str) -> tuple[bytes, list[str]]:
     """A YAML document as JSON, and what a strict reader says of keys that a mapping has twice. DecodeError when it is none."""
     try:
-        document = yaml_json.load(data, MOST_DEPTH)
+        document = yaml_json.load(data, MOST_DEPTH, MOST_CONTAINERS)
         text = encode(document.value)
         document.value = None
         return well_formed(text), strict_yaml(document.repeated)
@@ -133,7 +133,7 @@ def json_from_yaml(data: bytes | str) -> tuple[bytes, list[str]]:
 def yaml_duplicates(data: bytes) -> list[str]:
     """What a strict YAML reader says of keys that a mapping has twice; empty when there is none."""
     try:
-        return strict_yaml(yaml_json.load(data, MOST_DEPTH).repeated)
+        return strict_yaml(yaml_json.load(data, MOST_DEPTH, MOST_CONTAINERS).repeated)
     except yaml_json.YamlError:
         return []
 

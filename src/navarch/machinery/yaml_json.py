@@ -83,13 +83,13 @@ class _Node:
 _NO_KEY: Any = object()
 
 
-def load(data: bytes | str, most_depth: int) -> Document:
+def load(data: bytes | str, most_depth: int, most_containers: int) -> Document:
     """One document. YamlError when it is none, or costs more than it may."""
     source = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
     if source.count(b"%TAG") + source.count(b"%\0T") > _MOST_DIRECTIVES:
         # libyaml compares each with all others, in C: 150,000 of them take a minute that nothing interrupts.
         raise YamlError("yaml: too many %TAG directives")
-    reader = _Reader(most_depth)
+    reader = _Reader(most_depth, most_containers)
     try:
         parser = cyaml.CParser(source)  # type: ignore[attr-defined]
         try:
@@ -104,9 +104,10 @@ def load(data: bytes | str, most_depth: int) -> Document:
 class _Reader:
     """Builds the value of a document from its events, with a stack of its own."""
 
-    def __init__(self, most_depth: int) -> None:
+    def __init__(self, most_depth: int, most_containers: int) -> None:
         self.document = Document()
         self._most_depth = most_depth
+        self._containers_left = most_containers
         self._stack: list[_Node] = []
         self._anchors: dict[str, _Node] = {}
         self._steps = self._aliased = self._aliased_bytes = 0
@@ -149,6 +150,9 @@ class _Reader:
 
     def _begin(self, value: Any, event: Any) -> None:
         self._steps += 1
+        self._containers_left -= 1
+        if not self._containers_left:
+            raise YamlError("yaml: exceeded max number of lists and mappings")
         if len(self._stack) >= self._most_depth:
             line = event.start_mark.line
             raise YamlError(f"yaml: {f'line {line + 1}: ' if line else ''}exceeded max depth of 10000")

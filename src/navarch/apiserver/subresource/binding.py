@@ -21,9 +21,9 @@ _SUCCESS = b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success"
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     if context.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    text = await writing.as_json(context, await writing.body(context))
+    data = await writing.body(context)
     try:
-        wanted = codec.decode(core_v1.Binding, text)
+        wanted = await writing.decode(context, core_v1.Binding, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'Binding in version "v1" cannot be handled as a Binding: {error}') from None
     await bind(context, served, server, wanted)

@@ -27,9 +27,9 @@ _SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Suc
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     if context.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    text = await writing.as_json(context, await writing.body(context))
+    data = await writing.body(context)
     try:
-        eviction = codec.decode(policy_v1.Eviction, text)
+        eviction = await writing.decode(context, policy_v1.Eviction, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'Eviction in version "v1" cannot be handled as a Eviction: {error}') from None
     info = context.info

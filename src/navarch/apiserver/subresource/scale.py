@@ -5,11 +5,13 @@ Upstream counterparts: the ScaleREST storages of apps and core.
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from navarch.api.autoscaling import v1 as autoscaling_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import answers, writing
+from navarch.apiserver import answers, background, writing
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
@@ -55,33 +57,40 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
 
 
 async def _body(context: Context) -> autoscaling_v1.Scale:
-    text = await writing.as_json(context, await writing.body(context))
-    return _decode(text)
+    return await _decode(context, await writing.body(context))
 
 
-def _decode(text: bytes) -> autoscaling_v1.Scale:
+async def _decode(context: Context, data: bytes) -> autoscaling_v1.Scale:
     try:
-        return codec.decode(autoscaling_v1.Scale, text)
+        return await writing.decode(context, autoscaling_v1.Scale, data)
     except codec.DecodeError as error:
-        raise errors.BadRequest(f'Scale in version "v1" cannot be handled as a Scale: {error}') from None
+        raise _cannot_be(error) from None
+
+
+def _cannot_be(error: codec.DecodeError) -> errors.BadRequest:
+    return errors.BadRequest(f'Scale in version "v1" cannot be handled as a Scale: {error}')
 
 
 async def _patched(context: Context, served: Served, entry: Entry) -> autoscaling_v1.Scale:
     """The Scale after a patch of it."""
+    media = writing.media_type(context)
+    if media not in patch.KINDS:
+        raise errors.UnsupportedMediaType("the body of the request was in an unknown format")
+    data = await writing.body(context)
+    tree = codec.to_tree(scale_of(served, entry))
+    tree["metadata"].pop("resourceVersion", None)
+    text = await background.run(len(data), _merged, media, tree, data)
+    try:
+        return codec.decode(autoscaling_v1.Scale, text)
+    except codec.DecodeError as error:
+        raise _cannot_be(error) from None
+
+
+def _merged(media: str, tree: dict[str, Any], data: bytes) -> bytes:
     from navarch.machinery.patch import json_patch, merge
 
-    document = patch.parse(await writing.body(context))
-    tree = codec.to_tree(scale_of(served, entry))
-    given = tree["metadata"].pop("resourceVersion", None)
-    media = writing.media_type(context)
-    if media == patch.JSON_PATCH:
-        tree = json_patch.apply(tree, document)
-    elif media in (patch.MERGE, patch.STRATEGIC, patch.APPLY_YAML):
-        tree = merge.apply(tree, document)
-    else:
-        raise errors.UnsupportedMediaType("the body of the request was in an unknown format")
-    del given
-    return _decode(patch.encoded(tree))
+    document = patch.parse(data)
+    return patch.encoded(json_patch.apply(tree, document) if media == patch.JSON_PATCH else merge.apply(tree, document))
 
 
 async def _apply(context: Context, served: Served, server: Server, wanted: autoscaling_v1.Scale) -> autoscaling_v1.Scale:

@@ -25,9 +25,9 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     if context.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     info = context.info
-    text = await writing.as_json(context, await writing.body(context))
+    data = await writing.body(context)
     try:
-        request = codec.decode(authentication_v1.TokenRequest, text)
+        request = await writing.decode(context, authentication_v1.TokenRequest, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'TokenRequest in version "v1" cannot be handled as a TokenRequest: {error}') from None
     entry = get.entry_of(served, info.name, info.namespace)

@@ -55,9 +55,8 @@ async def options_of(context: Context) -> meta_v1.DeleteOptions:
     """DeleteOptions from the body, or else from the query. BadRequest, Invalid."""
     data = await writing.body(context)
     if data:
-        text = await writing.as_json(context, data)
         try:
-            options = codec.decode(meta_v1.DeleteOptions, text)
+            options = await writing.decode(context, meta_v1.DeleteOptions, data)
         except codec.DecodeError as error:
             raise errors.BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
         if options.kind and options.kind != "DeleteOptions":

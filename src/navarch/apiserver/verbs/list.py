@@ -96,11 +96,11 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     page = await read(context, served, scope, server) if query else Page(served.cache.select(scope), server.storage.revision)
     pretty = answers.pretty(context, form) if query or form.pretty else False
     if not form.shape and form.media == answers.JSON and served.convert_out is None and not pretty:
-        return _plain(context, served, page)
+        return _plain(context, served, server, page)
     return _made(context, served, server, form, page, pretty)
 
 
-def _plain(context: Context, served: Served, page: Page) -> web.StreamResponse:
+def _plain(context: Context, served: Served, server: Server, page: Page) -> web.StreamResponse:
     """A list of what the cache holds as it holds it: joined, and where it is large, piece by piece."""
     resource = served.resource
     bodies = [e.body for e in page.entries]
@@ -110,7 +110,7 @@ def _plain(context: Context, served: Served, page: Page) -> web.StreamResponse:
         return answers.of_json(context, body)
     head, tail = answers.list_head(resource.group_version, resource.kind, page.revision, page.token, page.remaining), b"]}\n"
     length = len(head) + size + len(bodies) - 1 + len(tail)
-    response = streams.Streamed(streams.pieces(_joined(head, bodies, tail)), answers.JSON, length)
+    response = streams.Streamed(streams.pieces(_joined(head, bodies, tail), server.turns), answers.JSON, length)
     answers.warn(context, response)
     return response
 

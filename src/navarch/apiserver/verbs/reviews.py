@@ -26,10 +26,10 @@ Answer = Callable[[Context, Server], Awaitable[Object]]
 
 
 async def _read(context: Context, kind: type[T]) -> T:
-    text = await writing.as_json(context, await writing.body(context))
+    data = await writing.body(context)
     name = kind.__name__
     try:
-        return codec.decode(kind, text)
+        return await writing.decode(context, kind, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'{name} in version "{context.info.version}" cannot be handled as a {name}: {error}') from None
 
