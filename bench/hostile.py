@@ -313,13 +313,13 @@ class Measured:
     memory: float
     p99_before: float
     p99: float
-    worst: float
+    p99_writes: float
     statuses: Statuses = field(default_factory=dict)
 
     def line(self) -> str:
         answered = " ".join(f"{status or 'cut'}:{count}" for status, count in sorted(self.statuses.items()))
         memory = f"{self.memory_before:5.0f} -> {self.memory:5.0f} MB ({self.memory / self.memory_before:.1f}x)"
-        return f"  {self.kind:18} {memory}   p99 {self.p99_before:5.1f} -> {self.p99:6.1f} ms, worst {self.worst:6.1f}   {answered}"
+        return f"  {self.kind:18} {memory}   p99 {self.p99_before:5.1f} -> {self.p99:6.1f} ms, writes {self.p99_writes:6.1f}   {answered}"
 
 
 def resident(pid: int) -> float:
@@ -330,11 +330,12 @@ def resident(pid: int) -> float:
     return 0.0
 
 
-async def well_behaved(server: load.Server, pid: int, seconds: float) -> tuple[list[float], float]:
-    """Small reads and writes, one after the other: their latencies in ms, sorted, and the most memory the server had."""
+async def well_behaved(server: load.Server, pid: int, seconds: float) -> tuple[list[float], list[float], float]:
+    """Small reads and writes, one after the other: latencies of either in ms, sorted, and the most memory the server had."""
     get, most = server.request("GET", f"{MAPS}/small"), 0.0
     put = server.request("PATCH", f"{MAPS}/small", b'{"data":{"a":"b"}}', "application/merge-patch+json")
-    late: list[float] = []
+    reads: list[float] = []
+    writes: list[float] = []
     connection = await server.connect()
     end = time.perf_counter() + seconds
     for n in itertools.count():
@@ -342,13 +343,13 @@ async def well_behaved(server: load.Server, pid: int, seconds: float) -> tuple[l
         if began > end:
             break
         status, _ = await connection.ask(put if n % 5 == 0 else get)
-        late.append((time.perf_counter() - began) * 1000)
+        (writes if n % 5 == 0 else reads).append((time.perf_counter() - began) * 1000)
         if status != 200:
             raise SystemExit(f"the well-behaved client was answered {status}")
         most = max(most, resident(pid))
         await asyncio.sleep(0.005)
     connection.close()
-    return sorted(late), most
+    return sorted(reads), sorted(writes), most
 
 
 def p99(late: list[float]) -> float:
@@ -357,7 +358,7 @@ def p99(late: list[float]) -> float:
 
 async def measured(server: load.Server, pid: int, kind: str, seconds: float) -> Measured:
     """One kind of attack."""
-    before, memory_before = await well_behaved(server, pid, max(0.5, seconds / 5))
+    before, _, memory_before = await well_behaved(server, pid, max(0.5, seconds / 5))
     attacker = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -372,11 +373,11 @@ async def measured(server: load.Server, pid: int, kind: str, seconds: float) -> 
     )
     assert attacker.stdout is not None
     await attacker.stdout.readline()
-    late, memory = await well_behaved(server, pid, seconds)
+    reads, writes, memory = await well_behaved(server, pid, seconds)
     attacker.send_signal(signal.SIGTERM)
     told, _ = await attacker.communicate()
     statuses = {int(status): count for status, count in json.loads(told or b"{}").items()}
-    return Measured(kind, memory_before, memory, p99(before), p99(late), late[-1], statuses)
+    return Measured(kind, memory_before, memory, p99(before), p99(reads), p99(writes), statuses)
 
 
 async def attack(server: load.Server, kind: str) -> None:

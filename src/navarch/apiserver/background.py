@@ -13,6 +13,7 @@ import asyncio
 import gc
 import heapq
 import itertools
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -25,6 +26,8 @@ T = TypeVar("T")
 LARGE = 24 * 1024
 """Bytes of a body or an object from where on work is done here: it takes the loop 10 ms at most to do it for less."""
 MOST_WAITING = 64
+SWITCH_SECONDS = 0.001
+"""How long the thread computes before the loop gets its turn. Python's own 5 ms are what a request waits several times."""
 BUSY = "Too many requests, please try again later."
 
 
@@ -43,6 +46,7 @@ class Background:
         await self._turn(size)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="large-objects")
+            sys.setswitchinterval(SWITCH_SECONDS)
         future = asyncio.get_running_loop().run_in_executor(self._pool, _uncollected, lambda: work(*args, **kwargs))
         future.add_done_callback(self._done)
         try:
