@@ -2,7 +2,8 @@
 
 It imports what the components need once, freezes the collector (so that a collection in a child does not copy shared pages) and
 forks; a child that dies is forked again within milliseconds, and with growing pauses when it keeps dying. It has no event loop and
-no threads: forking and either do not mix. A child says it is ready through a pipe. When the supervisor itself is killed the
+no threads: forking and either do not mix. A child says through a socket that it is ready, and answers there as long as it lives
+(`liveness`); one that hangs is killed and started again. When the supervisor itself is killed the
 kernel kills the children (PR_SET_PDEATHSIG) and the guard (`guarding`) starts the next one; containers and containerd live on.
 
 What it knows is in the status file, which `navarch status` and `navarch up` read.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import dataclasses
+import faulthandler
 import gc
 import importlib
 import importlib.util
@@ -22,6 +24,7 @@ import os
 import pathlib
 import selectors
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -30,7 +33,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from navarch.lib import backoff, log
-from navarch.run import guarding, plain, status
+from navarch.run import guarding, liveness, plain, status
 from navarch.run.components import PROCESSES, Part, Process
 from navarch.run.settings import Settings
 
@@ -51,7 +54,9 @@ class Child:
     process: Process
     pid: int = 0
     pidfd: int = -1
-    pipe: int = -1
+    socket: int = -1
+    pulse: liveness.Pulse = field(default_factory=liveness.Pulse)
+    hung: bool = False
     ready: bool = False
     started: float = 0.0
     ready_after: float = 0.0
@@ -77,8 +82,9 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._stopping = False
         self._began = time.time()
-        self._rotated = time.monotonic()
+        self._rotated = self._asked = time.monotonic()
         self._imported: set[str] = set()
+        self._told: dict[str, Any] = {}
 
     def run(self) -> None:
         """Starts everything and stays until SIGTERM or SIGINT."""
@@ -93,6 +99,7 @@ class Supervisor:
             self._start_due()
             self._tell()
             self._wait()
+            self._ask()
             self._rotate()
         self._stop_all()
         self._settings.status_file.unlink(missing_ok=True)
@@ -138,16 +145,18 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         gc.freeze()
-        reading, writing = os.pipe()
+        mine, theirs = (end.detach() for end in socket.socketpair())
         pid = os.fork()
         if pid == 0:
-            _become(child.process, self._settings, writing)
-        os.close(writing)
-        child.pid, child.pidfd, child.pipe = pid, os.pidfd_open(pid), reading
+            _become(child.process, self._settings, theirs)
+        os.close(theirs)
+        os.set_blocking(mine, False)
+        child.pid, child.pidfd, child.socket = pid, os.pidfd_open(pid), mine
+        child.pulse, child.hung = liveness.Pulse(), False
         child.started, child.ready, child.due = time.time(), False, None
         child.starts += 1
         self._selector.register(child.pidfd, selectors.EVENT_READ, (self._ended, child))
-        self._selector.register(reading, selectors.EVENT_READ, (self._spoke, child))
+        self._selector.register(mine, selectors.EVENT_READ, (self._spoke, child))
 
     # ---- waiting ----
 
@@ -155,7 +164,7 @@ class Supervisor:
         """Until a child ends or speaks, a signal comes, or a restart is due."""
         now = time.monotonic()
         dues = [c.due - now for c in self._children.values() if c.due is not None and self._may_start(c)]
-        timeout = min([*dues, ROTATE_SECONDS])
+        timeout = min([*dues, ROTATE_SECONDS, self._asked + liveness.ASK_SECONDS - now])
         if not self._selector.select(0) and self._import_ahead():
             return
         if self._guarded and not self._guard:
@@ -179,26 +188,58 @@ class Supervisor:
     def _forget(self, child: Child) -> None:
         self._selector.unregister(child.pidfd)
         os.close(child.pidfd)
-        if child.pipe >= 0:
-            self._selector.unregister(child.pipe)
-            os.close(child.pipe)
-        child.pidfd = child.pipe = -1
+        self._hang_up(child)
+        child.pidfd = -1
+
+    def _hang_up(self, child: Child) -> None:
+        if child.socket >= 0:
+            self._selector.unregister(child.socket)
+            os.close(child.socket)
+        child.socket = -1
 
     def _spoke(self, child: Child) -> None:
-        """A child wrote into its pipe: it is ready. The pipe's end says nothing: `_ended` comes."""
-        if child.pipe < 0:
+        """A child said something: that it is ready, or that it lives. That it hung up says nothing: `_ended` comes."""
+        if child.socket < 0:
             return
-        os.set_blocking(child.pipe, False)
         try:
-            words = os.read(child.pipe, 64)
+            words = os.read(child.socket, 64)
         except BlockingIOError:
             return
-        if words:
+        except ConnectionResetError:
+            words = b""
+        if liveness.is_answer(words):
+            child.pulse.heard()
+        if liveness.READY in words:
             child.ready, child.ready_after = True, time.time() - child.started
             _log.info("%s is ready after %.2f s", child.process.name, child.ready_after)
-        self._selector.unregister(child.pipe)
-        os.close(child.pipe)
-        child.pipe = -1
+        if not words:
+            self._hang_up(child)
+
+    def _ask(self) -> None:
+        """Asks every child whether it lives, when that is due, and kills those that have not answered for too long."""
+        now = time.monotonic()
+        if now - self._asked < liveness.ASK_SECONDS:
+            return
+        on_time = liveness.on_time(self._asked, now)
+        self._asked = now
+        for child in self._children.values():
+            if child.socket < 0:
+                continue
+            if not on_time:
+                child.pulse.unanswered = 0
+            if child.pulse.lost:
+                self._kill_hung(child)
+            else:
+                liveness.ask(child.socket)
+                child.pulse.asked()
+
+    def _kill_hung(self, child: Child) -> None:
+        """First by SIGABRT, so that its log shows where it hangs; a stopped process does not hear that."""
+        if not child.hung:
+            seconds = child.pulse.unanswered * liveness.ASK_SECONDS
+            _log.error("%s has not answered for %.0f s: it hangs and is ended", child.process.name, seconds)
+        os.kill(child.pid, signal.SIGKILL if child.hung else signal.SIGABRT)
+        child.hung = True
 
     def _catch_signals(self) -> None:
         reading, writing = os.pipe()
@@ -262,7 +303,7 @@ class Supervisor:
     # ---- telling ----
 
     def _tell(self) -> None:
-        """Writes the status file."""
+        """Writes the status file, when it would say something else."""
         components = {
             name: {
                 "pid": c.pid,
@@ -274,12 +315,15 @@ class Supervisor:
             }
             for name, c in self._children.items()
         }
-        told = {"pid": os.getpid(), "guard": self._guard, "started": self._began, "components": components}
+        told: dict[str, Any] = {"pid": os.getpid(), "guard": self._guard, "started": self._began, "components": components}
+        if told == self._told:
+            return
         path = self._settings.status_file
         temporary = path.with_suffix(".tmp")
         try:
             temporary.write_text(json.dumps(told))
             temporary.replace(path)
+            self._told = told
         except OSError as error:
             _log.error("the status file cannot be written: %s", error)
 
@@ -311,7 +355,7 @@ def rotate(path: pathlib.Path) -> None:
 # ---- in the child ----
 
 
-def _become(process: Process, settings: Settings, pipe: int) -> None:
+def _become(process: Process, settings: Settings, supervisor: int) -> None:
     """Turns the fork into the process; never returns."""
     code = 1
     try:
@@ -323,12 +367,13 @@ def _become(process: Process, settings: Settings, pipe: int) -> None:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        os.closerange(3, pipe)
-        os.closerange(pipe + 1, 1024)
+        os.closerange(3, supervisor)
+        os.closerange(supervisor + 1, 1024)
         redirect(settings.logs / f"{process.name}.log")
         log.setup(process.name)
         gc.enable()
-        execute(process, settings, lambda: os.write(pipe, b"ready\n"))
+        faulthandler.enable()
+        execute(process, settings, lambda: os.write(supervisor, liveness.READY), supervisor)
         code = 0
     except BaseException as error:
         if plain.is_plain(error):
@@ -361,14 +406,16 @@ def options_of(part: Part, settings: Settings) -> object:
     return kind(**flags)
 
 
-def execute(process: Process, settings: Settings, ready: Callable[[], object]) -> None:
-    """Runs a process's parts until one ends or SIGTERM comes; `ready` is called when all are ready."""
+def execute(process: Process, settings: Settings, ready: Callable[[], object], supervisor: int) -> None:
+    """Runs a process's parts until one ends or SIGTERM comes; `ready` is called when all are ready. `supervisor` is where it asks."""
     parts = [(part.module, importlib.import_module(part.module).run, options_of(part, settings)) for part in process.parts]
-    run_all(parts, ready, in_order=process.in_order)
+    run_all(parts, ready, in_order=process.in_order, supervisor=supervisor)
 
 
-def run_all(parts: Sequence[tuple[str, Callable[..., Any], object]], ready: Callable[[], object], *, in_order: bool = False) -> None:
-    """Runs component loops (name, `run`, options) in one event loop."""
+def run_all(
+    parts: Sequence[tuple[str, Callable[..., Any], object]], ready: Callable[[], object], *, in_order: bool = False, supervisor: int | None = None
+) -> None:
+    """Runs component loops (name, `run`, options) in one event loop, which answers the supervisor when there is one."""
     import uvloop
 
     from navarch.lib import tasks
@@ -378,6 +425,8 @@ def run_all(parts: Sequence[tuple[str, Callable[..., Any], object]], ready: Call
         assert me is not None
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, me.cancel)
+        if supervisor is not None:
+            liveness.answer_on(supervisor)
         coming, waiting = list(parts), {name for name, _, _ in parts}
         async with tasks.Group() as group:
 

@@ -19,7 +19,7 @@ from navarch.run.settings import Settings
 
 TINY = """
 from __future__ import annotations
-import asyncio, os, pathlib
+import asyncio, os, pathlib, time
 from dataclasses import dataclass
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ async def run(options, ready=lambda: None):
         raise ValueError("this one always fails")
     await asyncio.sleep(0.05)
     ready()
+    if options.name == "stuck" and not log.with_name("stuck").exists():
+        log.with_name("stuck").touch()
+        time.sleep(60)
     try:
         await asyncio.Event().wait()
     finally:
@@ -55,7 +58,7 @@ def _until(what: Callable[[], Any], seconds: float = 5.0) -> Any:
 
 MAIN = """
 import pathlib, sys
-from navarch.run import supervisor
+from navarch.run import liveness, supervisor
 from navarch.run.components import Part, Process
 from navarch.run.settings import Settings
 
@@ -68,8 +71,11 @@ def part(name, crash=False):
 processes = [
     Process("apiserver", (part("apiserver"),)),
     Process("second", (part("second"), part("third")), after=("apiserver",)),
+    *([Process("stuck", (part("stuck"),))] if sys.argv[2] == "stuck" else []),
     *([Process("bad", (part("bad", crash=True),)), Process("broken", (part("broken"),))] if crash else []),
 ]
+if sys.argv[2] == "stuck":
+    liveness.ASK_SECONDS = 0.2
 if sys.argv[2] == "guarded":
     settings.run_dir.mkdir(parents=True)
     supervisor._supervise(settings, processes)
@@ -101,7 +107,7 @@ class Running:
 
 @pytest.fixture
 def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., Running]]:
-    for name in ("apiserver", "second", "third", "bad"):
+    for name in ("apiserver", "second", "third", "bad", "stuck"):
         (tmp_path / f"navarch_tiny_{name}.py").write_text(TINY)
     (tmp_path / "navarch_tiny_broken.py").write_text("raise RuntimeError('broken while imported')")
     made: list[Running] = []
@@ -158,6 +164,31 @@ def test_children_die_with_a_killed_supervisor(start: Callable[..., Running]) ->
     running.process.wait()
     _until(lambda: not any(status.alive(pid) for pid in pids))
     assert status.read(running.settings) is None
+
+
+def test_a_process_that_hangs_is_started_again(start: Callable[..., Running]) -> None:
+    """One is stopped from outside, one blocks its own event loop: neither ends by itself."""
+    running = start("stuck")
+    second = running.ready("second")
+    os.kill(second, signal.SIGSTOP)
+    again = _until(lambda: running.state("second").get("restarts") == 1 and running.ready("second"), 20)
+    assert again != second and not status.alive(second)
+    _until(lambda: running.state("stuck").get("restarts") == 1 and running.ready("stuck"), 20)
+    assert running.state("stuck")["last_exit"] == "killed by SIGABRT"
+    assert "time.sleep" in (running.settings.logs / "stuck.log").read_text() or "in run" in (running.settings.logs / "stuck.log").read_text()
+    assert running.state("apiserver")["restarts"] == 0
+
+
+def test_silence_is_not_held_against_a_child_while_the_supervisor_did_not_run(start: Callable[..., Running]) -> None:
+    running = start("stuck")
+    pids = {name: running.ready(name) for name in ("apiserver", "second")}
+    for pid in (*pids.values(), running.pid):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(3)
+    for pid in (running.pid, *pids.values()):
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(2)
+    assert {name: running.state(name)["pid"] for name in pids} == pids
 
 
 def test_a_process_that_always_fails_is_retried_with_growing_pauses_and_says_why(start: Callable[..., Running]) -> None:
