@@ -32,7 +32,7 @@ from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Options, Server
 from navarch.apiserver.storage import Storage
-from navarch.lib import pki, tls
+from navarch.lib import pki, private, tls
 from navarch.machinery import errors
 from navarch.store.interface import Store
 
@@ -52,6 +52,7 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
     options = with_certificates(options)
     store = _store(options)
     await store.start()
+    private.mend(pathlib.Path(options.data_dir))
     try:
         async with serving(options, store) as server:
             ready()

@@ -6,12 +6,13 @@ Each says in one line when it is ready, and ends on SIGTERM or Ctrl-C.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 from navarch.cli import flags
-from navarch.lib import log
+from navarch.lib import log, private
 
 MODULES = {
     "apiserver": "navarch.apiserver.loop",
@@ -33,6 +34,8 @@ def _run(name: str, words: Sequence[str]) -> int:
         return 0
     options, common = flags.parse(module.Options, words, _COMMON)
     log.setup(name, common.get("v", 0))
+    if name in ("apiserver", "scheduler", "controller-manager"):
+        os.umask(private.UMASK)
     from navarch.run import host, supervisor
 
     host.extend_path()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from navarch.cli import cluster, flags
+from navarch.lib import private
 from navarch.run import settings as where
 
 
@@ -21,6 +23,7 @@ def _given(words: Sequence[str], about: str) -> tuple[pathlib.Path, list[str]] |
         print(f"{about}\n\n{flags.usage(StoreFlags)}")
         return None
     given, plain = flags.parse_mixed(StoreFlags, words)
+    os.umask(private.UMASK)  # a copy of the store holds all of its secrets
     return pathlib.Path(given.data_dir).absolute() / "store.db", plain
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from navarch.client import kubeconfig
-from navarch.lib import pki
+from navarch.lib import pki, private
 from navarch.run.settings import Settings
 
 RENEW = datetime.timedelta(days=30)
@@ -64,7 +64,8 @@ def users(settings: Settings) -> tuple[Leaf, ...]:
 
 
 def prepare(settings: Settings, now: datetime.datetime) -> None:
-    """Makes or renews everything. Fine to call at every start."""
+    """Makes or renews everything, and sees to it that only its owner can read it. Fine to call at every start."""
+    private.mend(settings.data_dir)
     authorities = {name: _authority(settings.pki, name, now) for name in ("ca", "front-proxy-ca")}
     for leaf in files(settings):
         _certificate(settings.pki, leaf, authorities[leaf.authority], now)

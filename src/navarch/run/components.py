@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from navarch.lib import private
 from navarch.run.settings import Settings
 
 Flags = Mapping[str, object]
@@ -24,12 +25,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`in_order`: each part starts when the one before is ready; otherwise all start at once."""
+    """`in_order`: each part starts when the one before is ready; otherwise all start at once.
+
+    `umask`: what the files it makes are without. What only the cluster reads is private; a kubelet's are for containers.
+    """
 
     name: str
     parts: tuple[Part, ...]
     after: tuple[str, ...] = ()
     in_order: bool = False
+    umask: int = private.UMASK
 
 
 def _apiserver(settings: Settings) -> Flags:
@@ -127,13 +132,14 @@ def _dns(settings: Settings) -> Flags:
 APISERVER = Process("apiserver", (Part("navarch.apiserver.loop", _apiserver),))
 PROCESSES = (
     APISERVER,
-    Process("kubelet", (Part("navarch.run.runtime", _runtime), Part("navarch.kubelet.loop", _kubelet)), in_order=True),
+    Process("kubelet", (Part("navarch.run.runtime", _runtime), Part("navarch.kubelet.loop", _kubelet)), in_order=True, umask=0o022),
     Process("controller-manager", (Part("navarch.controllers.loop", _controllers),), after=("apiserver",)),
     Process("scheduler", (Part("navarch.scheduler.loop", _scheduler),), after=("apiserver",)),
     Process(
         "proxy",
         (Part("navarch.network.proxy.loop", _proxy), Part("navarch.network.cni.loop", _pod_network)),
         after=("apiserver",),
+        umask=0o022,
     ),
     Process("dns", (Part("navarch.network.dns.loop", _dns),), after=("apiserver",)),
 )

@@ -32,7 +32,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from navarch.lib import backoff, log
+from navarch.lib import backoff, log, pki, private
 from navarch.run import guarding, liveness, plain, status
 from navarch.run.components import PROCESSES, Part, Process
 from navarch.run.settings import Settings
@@ -89,6 +89,7 @@ class Supervisor:
     def run(self) -> None:
         """Starts everything and stays until SIGTERM or SIGINT."""
         self._catch_signals()
+        private.mend(self._settings.data_dir)
         self._settings.logs.mkdir(parents=True, exist_ok=True)
         self._settings.run_dir.mkdir(parents=True, exist_ok=True)
         self._settings.pid_file.write_text(str(os.getpid()))
@@ -346,7 +347,7 @@ def rotate(path: pathlib.Path) -> None:
     """Keeps a log below a size: its content moves to `.1`, the file (held open by its writer) is emptied."""
     try:
         if path.stat().st_size > ROTATE_BYTES:
-            path.with_suffix(".log.1").write_bytes(path.read_bytes())
+            pki.write_private(path.with_suffix(".log.1"), path.read_bytes())
             os.truncate(path, 0)
     except OSError as error:
         _log.warning("%s cannot be rotated: %s", path, error)
@@ -369,6 +370,7 @@ def _become(process: Process, settings: Settings, supervisor: int) -> None:
             signal.signal(number, signal.SIG_DFL)
         os.closerange(3, supervisor)
         os.closerange(supervisor + 1, 1024)
+        os.umask(process.umask)
         redirect(settings.logs / f"{process.name}.log")
         log.setup(process.name)
         gc.enable()
@@ -387,7 +389,7 @@ def _become(process: Process, settings: Settings, supervisor: int) -> None:
 
 def redirect(path: pathlib.Path) -> None:
     """Sends output to a log file, and takes input from nowhere."""
-    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(output, 1)

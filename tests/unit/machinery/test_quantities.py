@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -36,7 +37,10 @@ def test_what_is_no_quantity_is_refused_in_upstreams_words(text: str, why: str) 
 
 @pytest.mark.parametrize(
     "text",
-    ["1e2147483647", "1e-2147483648", "9" * 400 + "e2147483647", "1" * 3_000_000, "0." + "0" * 3_000_000 + "1", "1." + "1" * 1_000_000, "1e" + "1" * 9999],
+    [
+        "1e2147483647", "1e-2147483648", "9" * 400 + "e2147483647", "1" * 3_000_000, "0." + "0" * 3_000_000 + "1", "1." + "1" * 1_000_000,
+        "1e" + "1" * 9999,
+    ],
     ids=lambda t: t[:16],
 )  # fmt: skip
 def test_no_quantity_costs_more_than_its_reading(text: str) -> None:
@@ -65,10 +69,8 @@ def test_long_texts_are_not_remembered() -> None:
     tracemalloc.start()
     for n in range(200):
         for check in checked:
-            try:
+            with contextlib.suppress(ValueError):
                 check(f"{n}" + "x" * 100_000)
-            except ValueError:
-                pass
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 2_000_000
