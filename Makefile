@@ -6,7 +6,7 @@ DONE := .venv/.complete
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help venv prepare test-packages up down status check format lint types unit sizes test real soak bench bench-scheduler lock clean
+.PHONY: help venv prepare test-packages up down status check format lint types unit sizes test real soak hostile bench bench-scheduler lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ real: prepare ## tests with root, containers and network namespaces only
 
 soak: $(DONE) ## the scheduler against its slow reference on twenty times as many random clusters (some minutes)
 	@NAVARCH_SOAK=20 $(BIN)/python -m pytest tests/unit/scheduler/test_scheduler_differential.py
+
+hostile: $(DONE) ## memory and p99 of a well-behaved client while hostile ones attack an API server (some minutes)
+	@$(BIN)/python -m bench.hostile
 
 bench: $(DONE) ## the figures of the API, beside upstream's
 	@$(BIN)/python -m bench

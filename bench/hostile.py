@@ -168,6 +168,12 @@ def patching(server: load.Server) -> Iterator[bytes]:
     return itertools.cycle([server.request("PATCH", f"{MAPS}/big?fieldManager=x&force=true&dryRun=All", body, media) for media, body in patches()])
 
 
+def compressed(server: load.Server) -> Iterator[bytes]:
+    """A little that would become very much."""
+    plain = load.Server(server.host, server.port, "nobody").request("POST", REVIEW, zlib.compress(b" " * 200 * MEGABYTE, 9, 31))
+    return itertools.repeat(plain.replace(b"Accept:", b"Content-Encoding: gzip\r\nAccept:", 1))
+
+
 async def slow_heads(server: load.Server, statuses: Statuses) -> None:
     """Heads that come byte by byte."""
 
@@ -266,7 +272,6 @@ def repeated(requests: Callable[[load.Server], Iterator[bytes]], workers: int = 
 
 
 SELECTOR = "%2C".join(f"%21k{n}" for n in range(900))
-GZIP = zlib.compress(b" " * 200 * MEGABYTE, 9, 31)
 
 ATTACKS: dict[str, Attack] = {
     "YAML aliases": repeated(posting(REVIEW, YAML, alias_bomb(), long_alias())),
@@ -276,22 +281,26 @@ ATTACKS: dict[str, Attack] = {
     "deep YAML": repeated(posting(REVIEW, YAML, deep(b"[", MEGABYTE), b"a: " + b"- " * MEGABYTE)),
     "wide JSON": repeated(posting(REVIEW, "application/json", wide_json(b"[]"), wide_json(b"1"), wide_json(b'{"a":1}'))),
     "long keys": repeated(posting(REVIEW, "application/json", long_path())),
-    "no Unicode": repeated(posting(REVIEW, "application/json", b'{"a":"' + b"\xff" * 2_000_000 + b'"}', b'{"a":"' + b"\\ud800" * 400_000 + b'"}')),
-    "protobuf": repeated(posting(REVIEW, "application/vnd.kubernetes.protobuf", protobuf(b"\x0a\xff\xff\xff\x7f"), protobuf(_sized(1, b"\xff" * 100)))),
+    "no Unicode": repeated(
+        posting(REVIEW, "application/json", b'{"a":"' + b"\xff" * 2_000_000 + b'"}', b'{"a":"' + b"\\ud800" * 400_000 + b'"}')
+    ),
+    "protobuf": repeated(
+        posting(REVIEW, "application/vnd.kubernetes.protobuf", protobuf(b"\x0a\xff\xff\xff\x7f"), protobuf(_sized(1, b"\xff" * 100)))
+    ),
     "numbers": repeated(
         posting(
             QUOTAS + "?dryRun=All", "application/json", quota("1e-2147483648"), quota("1e2147483647"), quota("1" * MEGABYTE),
             b'{"spec":{"hard":{"pods":' + b"1" * MEGABYTE + b"}}}", token="bench",
         )
     ),
-    "gzip": repeated(lambda server: itertools.cycle([server.request("POST", REVIEW, GZIP).replace(b"Accept:", b"Content-Encoding: gzip\r\nAccept:", 1)])),
+    "gzip": repeated(compressed),
     "patches": repeated(patching),
     "long paths": repeated(long_paths, 8),
     "selectors": repeated(getting(f"{PODS}?labelSelector={SELECTOR}", f"{PODS}?labelSelector=a" + "+" * 500_000)),
     "Tables": repeated(getting(PODS, accept="application/json;as=Table;v=v1;g=meta.k8s.io"), 8),
     "YAML lists": repeated(getting(PODS, accept="application/yaml"), 8),
     "lists": repeated(getting(PODS), 16),
-    "the past": repeated(getting(f"{PODS}?limit=500&resourceVersionMatch=Exact&resourceVersion=1000", f"{PODS}?resourceVersionMatch=Exact&resourceVersion=1000")),
+    "the past": repeated(getting(*(f"{PODS}?{page}resourceVersionMatch=Exact&resourceVersion=400" for page in ("limit=500&", "")))),
     "unread lists": lambda server, _: silent(server, PODS, 50),
     "unread watches": silent_watchers,
     "resuming watches": resuming,

@@ -19,7 +19,7 @@ class Answer:
     """What came back: the status, headers, and the body as it was."""
 
     status: int
-    headers: aiohttp.typedefs.LooseHeaders
+    headers: Mapping[str, str]
     body: bytes
     warnings: list[str]
 

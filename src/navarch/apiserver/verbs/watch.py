@@ -92,7 +92,6 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
             await _write_initial(response, server, scope, entries, framer(context, served, form))
             del entries
         if context.query.get("sendInitialEvents") == "true" and bookmarks:
-            await watcher.drain(response)
             await response.write(_bookmark(served, revision, form, _INITIAL_END))
         await _linger(served, server, watcher, response, form, bookmarks, timeout)
     finally:
