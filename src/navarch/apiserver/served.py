@@ -19,7 +19,7 @@ from navarch.apiserver.registry import conversion
 from navarch.apiserver.registry.columns import Column
 from navarch.apiserver.registry.strategy import Obj, Strategy
 from navarch.apiserver.watch_cache import Cache, Entry
-from navarch.lib import texts
+from navarch.lib import integers
 from navarch.machinery import codec, schema
 
 ROOT = "/registry/"
@@ -231,4 +231,4 @@ def _preference(version: str) -> tuple[int, int, str]:
     """Stable before beta before alpha, later before earlier."""
     level = 2 if "alpha" in version else 1 if "beta" in version else 0
     digits = version.removeprefix("v").split("alpha")[0].split("beta")[0]
-    return level, -int(digits) if texts.is_number(digits) and len(digits) < 19 else 0, version
+    return level, -int(digits) if integers.is_digits(digits) and len(digits) < 19 else 0, version

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 LEAST, MOST = -(2**63), 2**63 - 1
-_INTEGER = re.compile(r"([+-]?)0*([0-9]{1,19})\Z")
+_INTEGER = re.compile(r"([+-]?)(?=[0-9])0*+([0-9]{0,19})\Z")
 
 
 def parse(text: str | None, least: int = LEAST, most: int = MOST) -> int | None:
@@ -19,7 +19,7 @@ def parse(text: str | None, least: int = LEAST, most: int = MOST) -> int | None:
     found = _INTEGER.match(text) if text else None
     if found is None:
         return None
-    value = int(found[2])
+    value = int(found[2] or "0")
     if found[1] == "-":
         value = -value
     return value if least <= value <= most else None
@@ -31,3 +31,18 @@ def relates(held: str, operator: str, bound: str) -> bool:
     if number is None or limit is None:
         return False
     return number < limit if operator == "Lt" else number > limit
+
+
+def required(text: str) -> int:
+    """The 64-bit integer of a text. ValueError, in the words of strconv.ParseInt, when it is none."""
+    value = parse(text)
+    if value is None:
+        digits = text[1:] if text[:1] in ("+", "-") else text
+        why = "value out of range" if is_digits(digits) else "invalid syntax"
+        raise ValueError(f'strconv.ParseInt: parsing "{text}": {why}')
+    return value
+
+
+def is_digits(text: str) -> bool:
+    """Whether a text is ASCII digits and nothing else."""
+    return text.isascii() and text.isdigit()

@@ -1,4 +1,4 @@
-"""Answers to texts that clients send, remembered within a bound of bytes; and Go's reading of a number.
+"""Answers to texts that clients send, remembered within a bound of bytes.
 
 `functools.lru_cache` bounds entries. Where clients choose the texts that is no bound: 8,192 labels of a megabyte are eight
 gigabytes. `remembered` keeps the answers to short texts, which are those that come again; a long one is computed each time.
@@ -28,24 +28,3 @@ def remembered(entries: int, longest: int = SHORT) -> Callable[[Callable[[str], 
         return answer
 
     return decorate
-
-
-def integer(text: str, bits: int = 64) -> int:
-    """A decimal integer, as Go's strconv.ParseInt reads it. ValueError in its words.
-
-    Python's `int` also takes digits of other scripts, underscores and spaces, and raises for more than 4,300 digits.
-    """
-    digits = text[1:] if text[:1] in ("+", "-") else text
-    if not (digits.isascii() and digits.isdigit()):
-        raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    significant = digits.lstrip("0")
-    number = int(significant or "0") if len(significant) < 20 else 1 << 64
-    number = -number if text[0] == "-" else number
-    if not -(1 << bits - 1) <= number < 1 << bits - 1:
-        raise ValueError(f'strconv.ParseInt: parsing "{text}": value out of range')
-    return number
-
-
-def is_number(text: str) -> bool:
-    """Whether a text is ASCII digits alone. (`str.isdigit` takes `²`, which `int` does not.)"""
-    return text.isascii() and text.isdigit()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from navarch.lib import texts
+from navarch.lib import integers, texts
 
 _FORM = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)\Z")
 _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -86,7 +86,7 @@ def _suffix(suffix: str) -> tuple[int, int, str]:
     if suffix[:1] not in ("e", "E"):
         raise ValueError(BAD_SUFFIX)
     try:
-        exponent = texts.integer(suffix[1:])
+        exponent = integers.required(suffix[1:])
     except ValueError:
         raise ValueError(BAD_SUFFIX) from None
     return (exponent + (1 << 31)) % (1 << 32) - (1 << 31), 0, "exponent"

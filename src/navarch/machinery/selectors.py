@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.lib import texts
+from navarch.lib import integers, texts
 from navarch.machinery import names
 
 _TOKEN = re.compile(r"\s*(==|!=|=|!|,|\(|\)|<|>|[^\s=!,()<>]+)")
@@ -47,7 +47,7 @@ class Requirement:
 
     def _compares(self, held: str) -> bool:
         try:
-            number, bound = texts.integer(held), texts.integer(next(iter(self.values)))
+            number, bound = integers.required(held), integers.required(next(iter(self.values)))
         except ValueError:
             return False
         return number < bound if self.operator == LESS else number > bound
@@ -158,7 +158,7 @@ class _Parser:
     @staticmethod
     def integer(text: str) -> str:
         try:
-            texts.integer(text)
+            integers.required(text)
         except ValueError:
             raise ValueError(f"values[0]: Invalid value: \"{text}\": for 'Gt', 'Lt' operators, the value must be an integer") from None
         return text

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from navarch.lib import texts
+from navarch.lib import integers
 from navarch.machinery import names, quantity
 
 STORED = {
@@ -55,10 +55,10 @@ def test_no_quantity_costs_more_than_its_reading(text: str) -> None:
 
 
 def test_integers_are_read_as_go_reads_them() -> None:
-    assert [texts.integer(t) for t in ("0", "-7", "+12", "007", "9223372036854775807")] == [0, -7, 12, 7, 2**63 - 1]
+    assert [integers.required(t) for t in ("0", "-7", "+12", "007", "9223372036854775807")] == [0, -7, 12, 7, 2**63 - 1]
     for text in ("²", "1_000", " 1", "٣", "", "-", "9223372036854775808", "1" * 5000):
         with pytest.raises(ValueError, match="strconv"):
-            texts.integer(text)
+            integers.required(text)
 
 
 def test_long_texts_are_not_remembered() -> None:

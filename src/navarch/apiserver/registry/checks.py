@@ -16,7 +16,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Quantity
 from navarch.apiserver.registry import metadata
-from navarch.lib import texts
+from navarch.lib import integers
 from navarch.machinery import codec, field, names, quantity
 from navarch.machinery.field import Problem
 
@@ -160,5 +160,5 @@ def rounded(value: int | str | None) -> int:
     """The number in a count or a percentage."""
     if isinstance(value, str):
         digits = value.removesuffix("%")
-        return (int(digits) if len(digits) <= _LONGEST else _MANY) if texts.is_number(digits) else 0
+        return (int(digits) if len(digits) <= _LONGEST else _MANY) if integers.is_digits(digits) else 0
     return value or 0

@@ -25,7 +25,7 @@ from navarch.api.resource import v1 as resource_v1
 from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.api.storage import v1 as storage_v1
 from navarch.apiserver.registry import pod_defaults
-from navarch.lib import texts
+from navarch.lib import integers
 from navarch.machinery import amounts, timestamps
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def event_lasts(obj: core_v1.Event, server: Server) -> float:
     """--event-ttl, or longer where the event asks for it; never longer than history is kept."""
     asked = ((obj.metadata.annotations if obj.metadata is not None else None) or {}).get(KEEP_SECONDS, "")
     longest = server.options.history_hours * 3600.0
-    return max(server.options.event_ttl, min(float(asked), longest) if texts.is_number(asked) and len(asked) < 12 else 0.0)
+    return max(server.options.event_ttl, min(float(asked), longest) if integers.is_digits(asked) and len(asked) < 12 else 0.0)
 
 
 # ---- discovery, networking, policy, autoscaling ----

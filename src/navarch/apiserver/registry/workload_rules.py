@@ -16,7 +16,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.registry import checks, pod_rules
 from navarch.apiserver.registry.checks import Found
-from navarch.lib import texts
+from navarch.lib import integers
 from navarch.machinery import codec, field, selectors
 
 _EMPTY = "empty selector is invalid for {}"
@@ -482,7 +482,7 @@ def _field_problem(part: str, low: int, high: int, words: dict[str, int]) -> str
 
 
 def _is_short_number(text: str) -> bool:
-    return texts.is_number(text) and len(text) < 19
+    return integers.is_digits(text) and len(text) < 19
 
 
 def _time_zone(found: Found, zone: str) -> None:

@@ -13,7 +13,7 @@ from navarch.api.batch import v1 as batch_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.registry import pod_defaults
-from navarch.lib import texts
+from navarch.lib import integers
 
 CONTROLLER_UID, OLD_CONTROLLER_UID = "batch.kubernetes.io/controller-uid", "controller-uid"
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
@@ -206,7 +206,7 @@ def daemon_set_update(new: apps_v1.DaemonSet, old: apps_v1.DaemonSet) -> None:
     """The template's own count of changes, which lives in an annotation, is the server's to keep."""
     assert new.spec is not None and old.spec is not None and new.metadata is not None and old.metadata is not None
     try:
-        held = texts.integer((old.metadata.annotations or {}).get(TEMPLATE_GENERATION, "0"))
+        held = integers.required((old.metadata.annotations or {}).get(TEMPLATE_GENERATION, "0"))
     except ValueError:
         held = 0
     if new.spec.template != old.spec.template:

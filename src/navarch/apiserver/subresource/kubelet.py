@@ -17,7 +17,7 @@ from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.tunnels import tunnel, upgrade_wanted
 from navarch.apiserver.verbs import get
-from navarch.lib import texts
+from navarch.lib import integers
 from navarch.machinery import codec, errors, field
 
 _STREAMS = {"exec": "exec", "attach": "attach", "portforward": "portForward"}
@@ -87,7 +87,7 @@ def _check_log_options(context: Context) -> None:
         if text is None:
             continue
         try:
-            value = texts.integer(text)
+            value = integers.required(text)
         except ValueError as error:
             raise errors.BadRequest(str(error)) from None
         if value < least:

@@ -20,7 +20,7 @@ from navarch.apiserver.verbs import get as getting
 from navarch.apiserver.verbs import list as listing
 from navarch.apiserver.verbs import update as updating
 from navarch.apiserver.watch_cache import Entry
-from navarch.lib import texts
+from navarch.lib import integers
 from navarch.machinery import codec, errors, field, timestamps
 
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
@@ -74,7 +74,7 @@ def _from_query(context: Context) -> meta_v1.DeleteOptions:
     made = meta_v1.DeleteOptions()
     if text := query.get("gracePeriodSeconds"):
         try:
-            made.gracePeriodSeconds = texts.integer(text)
+            made.gracePeriodSeconds = integers.required(text)
         except ValueError as error:
             raise errors.BadRequest(str(error)) from None
     made.propagationPolicy = query.get("propagationPolicy") or None

@@ -24,7 +24,7 @@ from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.watch_cache import Entry, Scope
 from navarch.apiserver.writing import version_number
-from navarch.lib import texts
+from navarch.lib import integers
 from navarch.machinery import codec, errors, field, selectors
 from navarch.store import interface as stores
 
@@ -215,7 +215,7 @@ def _number(text: str) -> int:
     if not text:
         return 0
     try:
-        return max(texts.integer(text), 0)
+        return max(integers.required(text), 0)
     except ValueError as error:
         raise errors.BadRequest(str(error)) from None
 

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from navarch.lib import texts
+from navarch.lib import integers
 
 Fields = dict[str, Any]
 """A set of fields: `dict[str, Fields]`."""
@@ -210,7 +210,7 @@ def decode_step(key: str) -> str | None:
         case "v":
             return "v:" + encode(_json(key[2:]))
         case "i":
-            return f"i:{texts.integer(key[2:])}"
+            return f"i:{integers.required(key[2:])}"
         case _:
             return None
 

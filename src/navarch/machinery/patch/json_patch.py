@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from navarch.lib import texts
+from navarch.lib import integers
 from navarch.machinery import errors
 
 MAX_OPERATIONS = 10_000
@@ -185,7 +185,7 @@ def steps(path: str) -> list[str]:
 def index(key: str, length: int, limit: int) -> int:
     """A list's index below `limit`; negative ones count from `length`."""
     try:
-        number = texts.integer(key)
+        number = integers.required(key)
     except ValueError:
         raise DoesNotApply(f"value was not a proper array index: '{key}'") from None
     if number < 0:
