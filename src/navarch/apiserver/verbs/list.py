@@ -94,7 +94,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     form = answers.accepted(context, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
     scope = scope_of(context, served) if query else Scope(context.info.namespace if served.resource.namespaced else "")
     page = await read(context, served, scope, server) if query else Page(served.cache.select(scope), server.storage.revision)
-    pretty = answers.pretty(context, form) if query or form.pretty else False
+    pretty = form.pretty or ("pretty" in query and answers.pretty(context, form))
     if not form.shape and form.media == answers.JSON and served.convert_out is None and not pretty:
         return _plain(context, served, server, page)
     return _made(context, served, server, form, page, pretty)
