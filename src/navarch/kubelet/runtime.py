@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import os
 import pathlib
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +30,7 @@ from navarch.kubelet.handlers import Answer, BadHandler, Handlers
 from navarch.kubelet.images import Puller, StartError, Tell
 from navarch.kubelet.references import References
 from navarch.kubelet.volumes.mounter import Mounter
+from navarch.lib import beneath
 from navarch.machinery import errors
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 MIN_GRACE = 2
 """Even a container to be killed at once gets this many seconds, as upstream gives it."""
 MESSAGE_LIMIT = 4096
+ENV_FILE_LIMIT = 1 << 20
 MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES = 80, 2048
 
 
@@ -181,7 +182,7 @@ class Runtime:
         ips = sandbox.ips or (self.around.host_ips() if pod.spec and pod.spec.hostNetwork else ())
         paths = await self._volume_paths(pod, spec)
         variables = env.variables(pod, spec, await self._sources(pod, spec, ips, paths))
-        mounts = self._mounts(pod, spec, paths, variables)
+        mounts = await self._mounts(pod, spec, paths, variables)
         mounts += self._own_mounts(pod, spec, ips)
         ephemeral = next((c for c in (pod.spec and pod.spec.ephemeralContainers) or () if c.name == spec.name), None)
         target = ""
@@ -230,10 +231,24 @@ class Runtime:
             pod_ips=ips,
             host_ips=self.around.host_ips(),
             allocatable=self.around.allocatable(),
-            read_file=lambda volume, path, key: _value_in_file(paths.get(volume), path, key),
+            files={name: await self._file(paths, *name) for name in sorted(env.files(spec))},
         )
 
-    def _mounts(self, pod: v1.Pod, spec: v1.Container, paths: Mapping[str, pathlib.Path], variables: Mapping[str, str]) -> list[configs.Mount]:
+    @staticmethod
+    async def _file(paths: Mapping[str, pathlib.Path], volume: str, path: str) -> bytes | None:
+        """A file in a volume for the environment. Containers write there: it may be anything and of any size."""
+        if volume not in paths:
+            raise ConfigError(f'cannot find the volume "{volume}" referenced by FileKeyRef')
+        try:
+            content = await asyncio.to_thread(beneath.read, paths[volume], path, ENV_FILE_LIMIT + 1)
+        except OSError as error:
+            log.info("environment file %r of volume %s: %s", path, volume, error)
+            return None
+        if len(content) > ENV_FILE_LIMIT:
+            raise ConfigError("couldn't parse env file")
+        return content
+
+    async def _mounts(self, pod: v1.Pod, spec: v1.Container, paths: Mapping[str, pathlib.Path], variables: Mapping[str, str]) -> list[configs.Mount]:
         result = []
         volumes = (pod.spec and pod.spec.volumes) or ()
         read_only = {v.name for v in volumes if v.configMap or v.secret or v.downwardAPI or v.projected}
@@ -247,10 +262,7 @@ class Runtime:
             if mount.subPathExpr:
                 sub_path = env.expand(mount.subPathExpr, _strict(variables))
             if sub_path:
-                try:
-                    path = self.mounter.sub_path(pod, spec.name or "", index, name, path, sub_path)
-                except OSError as error:
-                    raise ConfigError(f'failed to prepare subPath for volumeMount "{name}" of container "{spec.name}": {error}') from None
+                path = await self.mounter.sub_path(pod, spec.name or "", index, name, path, sub_path)
             elif not path.exists():
                 path.mkdir(parents=True, mode=0o750)
             inside = mount.mountPath or ""
@@ -289,9 +301,11 @@ class Runtime:
             if error.code == "NotFound":
                 return None
             raise
+        message = status.message
         if status.state == "exited":
             self.keeper.rescue(container_id, status.log_path)
-        return _view(status, sandbox_id)
+            message = await asyncio.to_thread(_termination_message, status) or status.message
+        return _view(status, sandbox_id, message)
 
     # ---- hooks, stopping -----------------------------------------------------------------------------------------------------
 
@@ -346,23 +360,7 @@ def _strict(variables: Mapping[str, str]) -> Callable[[str], str | None]:
     return lookup
 
 
-def _value_in_file(folder: pathlib.Path | None, path: str, key: str) -> str | None:
-    """A variable's value from a file of lines KEY='value'."""
-    if folder is None or ".." in path.split("/"):
-        return None
-    with contextlib.suppress(OSError):
-        for line in (folder / path).read_text().splitlines():
-            name, equals, value = line.partition("=")
-            if equals and name.strip() == key and not line.lstrip().startswith("#"):
-                value = value.strip()
-                return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
-    return None
-
-
-def _view(status: ContainerStatus, sandbox_id: str) -> ContainerView:
-    message = status.message
-    if status.state == "exited":
-        message = _termination_message(status) or status.message
+def _view(status: ContainerStatus, sandbox_id: str, message: str) -> ContainerView:
     reason = status.reason
     if status.state == "exited" and not reason:
         reason = "Completed" if status.exit_code == 0 else "Error"
@@ -392,8 +390,9 @@ def _termination_message(status: ContainerStatus) -> str:
     text = ""
     host_path = status.mounts.get(inside) if inside else None
     if host_path:
-        with contextlib.suppress(OSError), open(host_path, "rb") as file:
+        with contextlib.suppress(OSError), beneath.open_file(pathlib.Path(host_path)) as file:
             text = file.read(MESSAGE_LIMIT).decode("utf-8", "replace")
-    if not text and policy == "FallbackToLogsOnError" and status.exit_code != 0 and os.path.exists(status.log_path):
-        text = logs.last(pathlib.Path(status.log_path), MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES)
+    if not text and policy == "FallbackToLogsOnError" and status.exit_code != 0:
+        with contextlib.suppress(OSError):
+            text = logs.last(pathlib.Path(status.log_path), MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES)
     return text
