@@ -20,7 +20,7 @@ from navarch.cri.client import Client, CriError
 from navarch.kubelet import cgroups, logs
 from navarch.kubelet.core.model import Running, State
 from navarch.kubelet.observer import Observer
-from navarch.kubelet.volumes.mounter import Mounter
+from navarch.kubelet.runtime import Runtime
 from navarch.lib import tasks
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class Cleaner:
         cri: Client,
         observer: Observer,
         workers: Mapping[str, HasState],
-        mounter: Mounter,
+        runtime: Runtime,
         options: Options,
         group: tasks.Group,
     ) -> None:
         self._cri = cri
         self._observer = observer
         self._workers = workers
-        self._mounter = mounter
+        self._runtime = runtime
         self._options = options
         self._group = group
         self._slots = asyncio.Semaphore(2)
@@ -78,7 +78,7 @@ class Cleaner:
                     await self._remove_sandbox(box.id)
                     folder = pathlib.Path(self._options.pod_log_dir) / f"{box.namespace}_{box.name}_{uid}"
                     await asyncio.to_thread(shutil.rmtree, folder, True)
-                await self._mounter.remove(uid)
+                await self._runtime.remove(uid)
                 if self._options.cgroups_per_qos:
                     cgroups.remove_pod(self._options.cgroup_root, uid)
         except (CriError, OSError) as error:
@@ -120,7 +120,7 @@ class Cleaner:
 
     def _orphans(self) -> None:
         """Pods in the runtime, on disk or among the cgroups that nobody knows."""
-        found = set(self._observer.identities) | self._mounter.uids()
+        found = set(self._observer.identities) | self._runtime.mounter.uids()
         if self._options.cgroups_per_qos:
             found |= cgroups.pod_uids(self._options.cgroup_root)
         for uid in found:

@@ -38,8 +38,7 @@ class Keeper:
     async def find(self, cri: Client) -> None:
         """Learns from the runtime where its pipes are."""
         with contextlib.suppress(CriError, ValueError, AttributeError):
-            _, info = await cri.status(verbose=True)
-            state = json.loads(info.get("config", "{}")).get("stateDir", "")
+            state = json.loads((await cri.status(verbose=True)).info.get("config", "{}")).get("stateDir", "")
             if state and pathlib.Path(state).is_dir():
                 self._folder = pathlib.Path(state) / "containers"
 

@@ -20,7 +20,7 @@ from navarch.client import informer, kubeconfig, rest
 from navarch.client.events import Recorder
 from navarch.cri.client import Client as CriClient
 from navarch.cri.client import CriError
-from navarch.kubelet import cgroups, cleanup, configs, machine_facts, static_pods
+from navarch.kubelet import cgroups, cleanup, configs, machine_facts, static_pods, user_namespaces
 from navarch.kubelet.core import admission, model
 from navarch.kubelet.core import node as node_core
 from navarch.kubelet.core.model import Failed, PodChanged, PodRemoved, RuntimeSeen
@@ -106,13 +106,14 @@ class Kubelet:
         references = References(client)
         self.tokens = Tokens(client)
         self.mounter = Mounter(self.root, references, self.tokens, self.reporter.allocatable)
-        around = Surroundings(lambda: ips, self.reporter.allocatable, self.services.list, self.services.synced.is_set)
-        self.runtime = Runtime(cri, self.mounter, Puller(cri), references, self.handlers, self._settings(machine.memory), around)
+        around = Surroundings(lambda: ips, self.reporter.allocatable, self.services.list, self.services.synced.is_set, lambda: self.reporter.handlers)
+        ids = user_namespaces.UserNamespaces(self.root / "pods", user_namespaces.of_node())
+        self.runtime = Runtime(cri, self.mounter, Puller(cri), references, self.handlers, self._settings(machine.memory), around, ids)
         self.observer = Observer(cri, self.runtime, self._seen)
         statuses = Statuses(client, group, self._removed)
         slots = asyncio.Semaphore(options.parallel_starts)
         self.tools = Tools(self.runtime, statuses, self.recorder, group, slots, self._gone)
-        self.cleaner = cleanup.Cleaner(cri, self.observer, self.workers, self.mounter, options, group)
+        self.cleaner = cleanup.Cleaner(cri, self.observer, self.workers, self.runtime, options, group)
         self._first_look: dict[str, RuntimeSeen] = {}
         self._adopting = True
 

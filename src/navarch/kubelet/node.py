@@ -22,7 +22,7 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.client.events import Recorder
 from navarch.client.rest import Client, Unreachable
 from navarch.cri.client import Client as CriClient
-from navarch.cri.client import CriError
+from navarch.cri.client import CriError, Handler
 from navarch.kubelet import machine_facts
 from navarch.kubelet.core import node
 from navarch.lib import backoff
@@ -66,6 +66,8 @@ class Reporter:
         self._images: list[v1.ContainerImage] = []
         self._poke = asyncio.Event()
         self.identity = identity
+        self.handlers: Mapping[str, Handler] = {}
+        self._groups_policy: bool | None = None
         self.current: v1.Node | None = None
         self.registered = asyncio.Event()
         self.extra_problems: Callable[[], Sequence[str]] = lambda: ()
@@ -149,11 +151,12 @@ class Reporter:
 
     async def _problems(self) -> list[str]:
         try:
-            found, _ = await self._cri.status()
+            found = await self._cri.status()
         except CriError as error:
             return [f"container runtime is down: {error}"]
+        self.handlers, self._groups_policy = found.handlers, found.supplemental_groups_policy
         problems = []
-        for condition in found:
+        for condition in found.conditions:
             if condition.status:
                 continue
             details = f"{condition.type}=false reason:{condition.reason} message:{condition.message}"

@@ -7,7 +7,6 @@ whether or when: those are `core.machine`'s. Upstream's counterpart is pkg/kubel
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -19,16 +18,17 @@ from navarch.api.core import v1
 from navarch.api.node import v1 as node_v1
 from navarch.api.scalars import Quantity
 from navarch.client.rest import Unreachable
-from navarch.cri.client import Client, ContainerStatus, CriError
+from navarch.cri.client import Client, CriError, Handler
 from navarch.cri.proto import Message
-from navarch.kubelet import cgroups, configs, log_keeper, logs
+from navarch.kubelet import cgroups, configs, container_views, log_keeper
 from navarch.kubelet.core import containers, downward, env, resources
 from navarch.kubelet.core.env import ConfigError
-from navarch.kubelet.core.model import ContainerView, Running, SandboxView
+from navarch.kubelet.core.model import ContainerView, SandboxView
 from navarch.kubelet.core.payload import PayloadError
 from navarch.kubelet.handlers import Answer, BadHandler, Handlers
 from navarch.kubelet.images import Puller, StartError, Tell
 from navarch.kubelet.references import References
+from navarch.kubelet.user_namespaces import NoIds, Range, UserNamespaces
 from navarch.kubelet.volumes.mounter import Mounter
 from navarch.lib import beneath
 from navarch.machinery import errors
@@ -37,9 +37,7 @@ log = logging.getLogger(__name__)
 
 MIN_GRACE = 2
 """Even a container to be killed at once gets this many seconds, as upstream gives it."""
-MESSAGE_LIMIT = 4096
 ENV_FILE_LIMIT = 1 << 20
-MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES = 80, 2048
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,7 @@ class Surroundings:
     allocatable: Callable[[], Mapping[str, Quantity]]
     services: Callable[[], Iterable[v1.Service]]
     services_ready: Callable[[], bool]
+    handlers: Callable[[], Mapping[str, Handler]]
 
 
 class Runtime:
@@ -76,6 +75,7 @@ class Runtime:
         handlers: Handlers,
         settings: Settings,
         around: Surroundings,
+        user_namespaces: UserNamespaces,
     ) -> None:
         self.cri = cri
         self.mounter = mounter
@@ -85,16 +85,18 @@ class Runtime:
         self.keeper = log_keeper.Keeper()
         self._puller = puller
         self._references = references
+        self._user_namespaces = user_namespaces
 
     # ---- sandboxes -----------------------------------------------------------------------------------------------------------
 
     async def make_sandbox(self, pod: v1.Pod, attempt: int) -> SandboxView:
         """Makes the pod's sandbox with its network. CriError or ConfigError when it cannot be."""
+        handler = await self._handler(pod)
+        self._need_user_namespaces(pod, handler)
         config = self.sandbox_config(pod, attempt)
         pathlib.Path(config.log_directory).mkdir(parents=True, exist_ok=True)
         if self.settings.pod_cgroups:
             cgroups.make(config.linux.cgroup_parent, resources.pod_cgroup(pod))
-        handler = await self._handler(pod)
         sandbox_id = await self.cri.run_sandbox(config, handler)
         status = await self.cri.sandbox_status(sandbox_id)
         return SandboxView(sandbox_id, attempt, status.ready, status.created_at / 1e9, status.ips)
@@ -102,7 +104,31 @@ class Runtime:
     def sandbox_config(self, pod: v1.Pod, attempt: int) -> Message:
         """The sandbox's configuration, the same each time it is made."""
         parent = cgroups.parent_of(self.settings.cgroup_root, pod) if self.settings.pod_cgroups else ""
-        return configs.sandbox(pod, attempt, self.settings.dns, self.settings.logs, parent)
+        return configs.sandbox(pod, attempt, self.settings.dns, self.settings.logs, parent, self._user_range(pod))
+
+    def _need_user_namespaces(self, pod: v1.Pod, handler: str) -> None:
+        """Refuses a pod that wants users of its own where the runtime would give it the node's."""
+        if not (pod.spec and pod.spec.hostUsers is False):
+            return
+        handlers = self.around.handlers()
+        if handlers and handler not in handlers:
+            raise ConfigError(f'can\'t set `spec.hostUsers: false`, {_of(handler)}: the handler "{handler}" is not known')
+        if not handlers or not handlers[handler].user_namespaces:
+            raise ConfigError(f"can't set `spec.hostUsers: false`, {_of(handler)}")
+
+    def _user_range(self, pod: v1.Pod) -> Range | None:
+        """The node's ids behind the pod's own users; None for the node's users."""
+        if not (pod.spec and pod.spec.hostUsers is False):
+            return None
+        try:
+            return self._user_namespaces.range_of((pod.metadata and pod.metadata.uid) or "")
+        except NoIds as error:
+            raise ConfigError(str(error)) from None
+
+    async def remove(self, uid: str) -> None:
+        """Takes away what the node keeps of a pod without processes: mounts, files, ids. OSError when a mount stays."""
+        await self.mounter.remove(uid)
+        self._user_namespaces.release(uid)
 
     async def _handler(self, pod: v1.Pod) -> str:
         name = pod.spec.runtimeClassName if pod.spec else None
@@ -200,6 +226,7 @@ class Runtime:
             image_uid=image[1],
             image_username=image[2],
             target_id=target,
+            user_range=self._user_range(pod),
         )
 
     async def _volume_paths(self, pod: v1.Pod, spec: v1.Container) -> dict[str, pathlib.Path]:
@@ -304,8 +331,8 @@ class Runtime:
         message = status.message
         if status.state == "exited":
             self.keeper.rescue(container_id, status.log_path)
-            message = await asyncio.to_thread(_termination_message, status) or status.message
-        return _view(status, sandbox_id, message)
+            message = await asyncio.to_thread(container_views.termination_message, status) or status.message
+        return container_views.view(status, sandbox_id, message)
 
     # ---- hooks, stopping -----------------------------------------------------------------------------------------------------
 
@@ -351,6 +378,10 @@ class Runtime:
         await self.cri.update_container(container_id, configs.linux_resources(values))
 
 
+def _of(handler: str) -> str:
+    return f'RuntimeClass handler "{handler}" does not support user namespaces' if handler else "runtime does not support user namespaces"
+
+
 def _strict(variables: Mapping[str, str]) -> Callable[[str], str | None]:
     def lookup(name: str) -> str | None:
         if name not in variables:
@@ -358,41 +389,3 @@ def _strict(variables: Mapping[str, str]) -> Callable[[str], str | None]:
         return variables[name]
 
     return lookup
-
-
-def _view(status: ContainerStatus, sandbox_id: str, message: str) -> ContainerView:
-    reason = status.reason
-    if status.state == "exited" and not reason:
-        reason = "Completed" if status.exit_code == 0 else "Error"
-    return ContainerView(
-        id=status.id,
-        name=status.name,
-        sandbox_id=sandbox_id,
-        attempt=status.attempt,
-        state=Running(status.state),
-        created_at=status.created_at / 1e9,
-        hash=status.annotations.get(configs.HASH, ""),
-        image=status.image,
-        image_ref=status.image_ref,
-        started_at=status.started_at / 1e9,
-        finished_at=status.finished_at / 1e9,
-        exit_code=status.exit_code,
-        reason=reason,
-        message=message,
-        user=status.user,
-    )
-
-
-def _termination_message(status: ContainerStatus) -> str:
-    """What the container left in its message file, or the end of its log where it asked for that."""
-    inside = status.annotations.get(configs.MESSAGE_PATH, "")
-    policy = status.annotations.get(configs.MESSAGE_POLICY, "")
-    text = ""
-    host_path = status.mounts.get(inside) if inside else None
-    if host_path:
-        with contextlib.suppress(OSError), beneath.open_file(pathlib.Path(host_path)) as file:
-            text = file.read(MESSAGE_LIMIT).decode("utf-8", "replace")
-    if not text and policy == "FallbackToLogsOnError" and status.exit_code != 0:
-        with contextlib.suppress(OSError):
-            text = logs.last(pathlib.Path(status.log_path), MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES)
-    return text

@@ -11,7 +11,7 @@ import pytest
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.cri.client import ContainerStatus
-from navarch.kubelet import configs, log_keeper, logs, runtime
+from navarch.kubelet import configs, container_views, log_keeper, logs
 from navarch.kubelet.core import env, env_file
 from navarch.kubelet.runtime import Runtime
 
@@ -84,8 +84,8 @@ async def test_an_environment_file_is_read_in_its_volume_only(tmp_path: pathlib.
     (volume / "out").symlink_to("../secret")
     (volume / "root").symlink_to("/")
     os.mkfifo(volume / "pipe")
-    with open(volume / "huge", "wb") as huge:
-        huge.truncate(1 << 40)
+    (volume / "huge").touch()
+    os.truncate(volume / "huge", 1 << 40)
     paths = {"v": volume}
     assert await Runtime._file(paths, "v", "file") == b"KEY='v'"
     assert await Runtime._file(paths, "v", "inside") == b"KEY='v'"
@@ -109,11 +109,11 @@ def test_a_termination_message_is_read_from_a_regular_file_only(tmp_path: pathli
     (tmp_path / "link").symlink_to("secret")
     os.mkfifo(tmp_path / "pipe")
     log = tmp_path / "log"
-    assert runtime._termination_message(ended(tmp_path / "message", log)) == ("why " * 3000)[:4096]
+    assert container_views.termination_message(ended(tmp_path / "message", log)) == ("why " * 3000)[:4096]
     for name in ("link", "pipe", "none", "."):
-        assert runtime._termination_message(ended(tmp_path / name, log)) == "", name
+        assert container_views.termination_message(ended(tmp_path / name, log)) == "", name
     log.symlink_to("secret")
-    assert runtime._termination_message(ended(tmp_path / "none", log, "FallbackToLogsOnError")) == ""
+    assert container_views.termination_message(ended(tmp_path / "none", log, "FallbackToLogsOnError")) == ""
 
 
 async def test_a_log_that_became_a_link_is_neither_read_nor_written(tmp_path: pathlib.Path) -> None:
@@ -124,9 +124,9 @@ async def test_a_log_that_became_a_link_is_neither_read_nor_written(tmp_path: pa
     pipe = tmp_path / "1.log"
     os.mkfifo(pipe)
     for path in (link, pipe):
-        with pytest.raises(OSError):  # noqa: PT011 - which of the two does not matter
+        with pytest.raises(OSError):
             _ = [piece async for piece in logs.read(path, logs.Options(), lambda: True)]
-        with pytest.raises(OSError):  # noqa: PT011
+        with pytest.raises(OSError):
             logs.last(path, 1, 100)
     with pytest.raises(OSError, match="symbolic links"):
         log_keeper._append(str(link), b"more\n")
