@@ -177,6 +177,7 @@ class Cleaner:
         used = {c.image_ref for w in self._workers.values() for c in w.state.containers}
         now = time.time()
         images = await self._cri.list_images()
+        await self._runtime.puller.prune(images, now)
         for image in images:
             self._image_seen.setdefault(image.id, now)
             if image.id in used or set(image.digests) & used:

@@ -14,7 +14,7 @@ import msgspec
 
 from navarch.api.core import v1
 from navarch.cri import proto
-from navarch.kubelet.core import containers, env, resources
+from navarch.kubelet.core import containers, env, resources, sysctls
 from navarch.kubelet.core.env import ConfigError
 from navarch.kubelet.user_namespaces import Range
 
@@ -192,7 +192,7 @@ def sandbox(pod: v1.Pod, attempt: int, dns: Dns, logs: str, cgroup_parent: str, 
     linux = msg("LinuxPodSandboxConfig")(
         cgroup_parent=cgroup_parent,
         security_context=security,
-        sysctls={s.name or "": s.value or "" for s in context.sysctls or ()},
+        sysctls={sysctls.normalized(s.name or ""): s.value or "" for s in context.sysctls or ()},
     )
     return msg("PodSandboxConfig")(
         metadata=msg("PodSandboxMetadata")(name=meta.name, namespace=meta.namespace, uid=meta.uid, attempt=attempt),

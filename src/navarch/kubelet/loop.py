@@ -20,10 +20,10 @@ from navarch.client import informer, kubeconfig, rest
 from navarch.client.events import Recorder
 from navarch.cri.client import Client as CriClient
 from navarch.cri.client import CriError
-from navarch.kubelet import cgroups, cleanup, configs, machine_facts, static_pods, user_namespaces
-from navarch.kubelet.core import admission, model
+from navarch.kubelet import cgroups, cleanup, configs, image_records, machine_facts, static_pods, user_namespaces
+from navarch.kubelet.core import admission, image_access, model, sysctls
 from navarch.kubelet.core import node as node_core
-from navarch.kubelet.core.model import Failed, PodChanged, PodRemoved, RuntimeSeen
+from navarch.kubelet.core.model import Failed, Failure, PodChanged, PodRemoved, RuntimeSeen
 from navarch.kubelet.handlers import Handlers
 from navarch.kubelet.images import Puller
 from navarch.kubelet.node import Pressure, Reporter
@@ -78,6 +78,9 @@ class Options:
     container_log_max_files: int = 5
     parallel_starts: int = 8
     crash_loop_max: float = 300.0
+    allowed_unsafe_sysctls: Sequence[str] = ()
+    image_pull_credentials_verification_policy: str = "NeverVerifyPreloadedImages"
+    preloaded_images_verification_allowlist: Sequence[str] = ()
 
 
 class Kubelet:
@@ -105,10 +108,14 @@ class Kubelet:
         self.handlers = Handlers(cri)
         references = References(client)
         self.tokens = Tokens(client)
+        policy = image_access.Policy(options.image_pull_credentials_verification_policy)
+        rules = image_access.Rules(policy, options.preloaded_images_verification_allowlist)
+        self.puller = Puller(cri, image_records.Records(self.root), rules)
+        self.sysctls = sysctls.Allowlist(options.allowed_unsafe_sysctls, machine.kernel)
         self.mounter = Mounter(self.root, references, self.tokens, self.reporter.allocatable)
         around = Surroundings(lambda: ips, self.reporter.allocatable, self.services.list, self.services.synced.is_set, lambda: self.reporter.handlers)
         ids = user_namespaces.UserNamespaces(self.root / "pods", user_namespaces.of_node())
-        self.runtime = Runtime(cri, self.mounter, Puller(cri), references, self.handlers, self._settings(machine.memory), around, ids)
+        self.runtime = Runtime(cri, self.mounter, self.puller, references, self.handlers, self._settings(machine.memory), around, ids)
         self.observer = Observer(cri, self.runtime, self._seen)
         statuses = Statuses(client, group, self._removed)
         slots = asyncio.Semaphore(options.parallel_starts)
@@ -146,18 +153,24 @@ class Kubelet:
             worker.dispatch(PodChanged(pod))
             return
         worker = Worker(pod, self.facts, self.tools)
-        others = [other.pod for other in self.workers.values()]
         self.workers[_uid(pod)] = worker
         seen = self._first_look.pop(_uid(pod), None)
         if seen is not None:
             worker.adopt(seen)
-        elif _fresh(pod):
-            failure = admission.check(pod, self.nodes.get(self.name), self.reporter.allocatable(), others)
+        else:
+            failure = self._refusal(pod)
             if failure is not None:
                 self.recorder.event(pod, "Warning", failure.reason, failure.message.removeprefix("Pod was rejected: "))
                 worker.dispatch(Failed(failure))
                 return
         worker.dispatch(PodChanged(pod))
+
+    def _refusal(self, pod: v1.Pod) -> Failure | None:
+        """Why a pod of which nothing runs may not run here. What a pod may do to the node is asked each time, whether it fits only once."""
+        if not _fresh(pod):
+            return admission.rejected(self.sysctls.check(pod))
+        others = [worker.pod for uid, worker in self.workers.items() if uid != _uid(pod)]
+        return admission.check(pod, self.nodes.get(self.name), self.reporter.allocatable(), others, self.sysctls)
 
     def remove(self, uid: str) -> None:
         """A pod that is gone from its source."""
@@ -233,7 +246,15 @@ class Kubelet:
                     told = True
                 await asyncio.sleep(0.2)
         await self.runtime.keeper.find(self.cri)
+        await self._settle_pulls()
         self.reporter.identity = node_core.Identity(self.name, self.facts.ips, self.options.port, f"{name}://{version}", self.options.max_pods)
+
+    async def _settle_pulls(self) -> None:
+        """Before any pod asks for an image: what the last kubelet was pulling counts as pulled."""
+        try:
+            await self.puller.settle()
+        except CriError as error:
+            log.warning("cannot list images: %s", error)
 
     async def _first_look_at_runtime(self) -> None:
         """What runs already; a runtime that has just started may need a moment before it can list."""

@@ -83,7 +83,7 @@ class Runtime:
         self.settings = settings
         self.around = around
         self.keeper = log_keeper.Keeper()
-        self._puller = puller
+        self.puller = puller
         self._references = references
         self._user_namespaces = user_namespaces
 
@@ -147,7 +147,7 @@ class Runtime:
         policy = spec.imagePullPolicy or "IfNotPresent"
         found = [await self._secret(pod, ref.name or "") for ref in (pod.spec and pod.spec.imagePullSecrets) or ()]
         config = self.sandbox_config(pod, sandbox.attempt)
-        image = await self._puller.ensure(spec.image or "", policy, [s for s in found if s is not None], config, tell)
+        image = await self.puller.ensure(spec.image or "", policy, [s for s in found if s is not None], config, tell)
         return image.id, image.uid, image.username
 
     async def _secret(self, pod: v1.Pod, name: str) -> v1.Secret | None:
