@@ -6,6 +6,7 @@ the node's workers and their runtime. Upstream's counterpart is pkg/kubelet/serv
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import logging
@@ -27,6 +28,7 @@ from navarch.kubelet.access import Access
 from navarch.kubelet.core import containers
 from navarch.kubelet.core.model import ContainerView, Running, State
 from navarch.kubelet.stats import Meter, exposition
+from navarch.lib import beneath
 from navarch.machinery import codec, timestamps
 
 log = logging.getLogger(__name__)
@@ -227,9 +229,13 @@ class Server:
         path = self._log_path(state, view)
         answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
         answer.enable_chunked_encoding()
-        if not path.exists():
+        try:
+            (await asyncio.to_thread(beneath.open_file, path)).close()
+        except FileNotFoundError:
             await answer.prepare(request)
             return answer
+        except OSError as error:
+            raise web.HTTPBadRequest(text=f"failed to open log file {path}: {error.strerror}") from None
         uid, container_id = (state.pod.metadata and state.pod.metadata.uid) or "", view.id
 
         def ended() -> bool:
