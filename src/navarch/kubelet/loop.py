@@ -147,9 +147,13 @@ class Kubelet:
     def update(self, pod: v1.Pod) -> None:
         """A pod to run as this object says."""
         if static_pods.is_mirror(pod):
+            shown = self.workers.get(static_pods.mirrored(pod))
+            if shown is not None:
+                self.tools.statuses.seen(shown.pod, shown.state.status, pod)
             return
         worker = self.workers.get(_uid(pod))
         if worker is not None:
+            self.tools.statuses.seen(pod, worker.state.status, pod)
             worker.dispatch(PodChanged(pod))
             return
         worker = Worker(pod, self.facts, self.tools)
@@ -202,6 +206,7 @@ class Kubelet:
         await self._await_runtime()
         group.start("events", self.recorder.run())
         group.start("services", self.services.run())
+        self.nodes.subscribe(lambda _: self.reporter.seen(self.nodes.get(self.name)))
         group.start("node", self.nodes.run())
         if self.options.register_node:
             await self.reporter.register(self.options.node_labels, self.options.register_with_taints)

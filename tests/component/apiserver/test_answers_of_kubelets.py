@@ -16,7 +16,6 @@ from aiohttp import web
 from navarch.lib import pki
 from navarch.machinery import errors
 
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.kubelet import access, statuses
-from navarch.kubelet.core import admission, backoff, images, node, probes, resources, sysctls
+from navarch.kubelet import access
+from navarch.kubelet.core import admission, backoff, images, node, probes, published, resources, sysctls
 
 Amounts = dict[str, str | int | float]
 
@@ -151,7 +151,7 @@ def test_status_patch_leaves_what_is_not_ours() -> None:
     own = v1.PodCondition(type="Ready", status="False")
     before = v1.PodStatus(phase="Pending", reason="Old", podIPs=[v1.PodIP(ip="10.1.0.1")], conditions=[foreign])
     after = v1.PodStatus(phase="Running", podIPs=[v1.PodIP(ip="10.1.0.2")], conditions=[foreign, own])
-    tree = statuses.patch(before, after)
+    tree = published.patch(before, after)
     assert tree["reason"] is None
     assert [c["type"] for c in tree["conditions"]] == ["Ready"]
     assert tree["podIPs"] == [{"ip": "10.1.0.2"}, {"$patch": "replace"}]
