@@ -20,8 +20,8 @@ from navarch.client import informer, kubeconfig, rest
 from navarch.client.events import Recorder
 from navarch.cri.client import Client as CriClient
 from navarch.cri.client import CriError
-from navarch.kubelet import cgroups, cleanup, configs, image_records, machine_facts, static_pods, user_namespaces
-from navarch.kubelet.core import admission, image_access, model, sysctls
+from navarch.kubelet import cgroups, cleanup, configs, image_records, machine_facts, qos, static_pods, user_namespaces
+from navarch.kubelet.core import admission, image_access, model, resources, sysctls
 from navarch.kubelet.core import node as node_core
 from navarch.kubelet.core.model import Failed, Failure, PodChanged, PodRemoved, RuntimeSeen
 from navarch.kubelet.handlers import Handlers
@@ -120,9 +120,16 @@ class Kubelet:
         statuses = Statuses(client, group, self._removed)
         slots = asyncio.Semaphore(options.parallel_starts)
         self.tools = Tools(self.runtime, statuses, self.recorder, group, slots, self._gone)
+        pids = machine_facts.process_ids()
+        whole = resources.node_cgroup(machine.cpus, machine.memory, pids, options.kube_reserved)
+        self.classes = qos.Classes(options.cgroup_root, whole, self._active)
         self.cleaner = cleanup.Cleaner(cri, self.observer, self.workers, self.runtime, options, group)
         self._first_look: dict[str, RuntimeSeen] = {}
         self._adopting = True
+
+    def _active(self) -> list[v1.Pod]:
+        """Pods that may use something of the node."""
+        return [w.pod for w in self.workers.values() if w.state.life in (model.Life.SYNCING, model.Life.TERMINATING) and not w.state.failure]
 
     def _settings(self, memory: int) -> Settings:
         options = self.options
@@ -151,6 +158,7 @@ class Kubelet:
             if shown is not None:
                 self.tools.statuses.seen(shown.pod, shown.state.status, pod)
             return
+        self.classes.changed()
         worker = self.workers.get(_uid(pod))
         if worker is not None:
             self.tools.statuses.seen(pod, worker.state.status, pod)
@@ -187,6 +195,7 @@ class Kubelet:
 
     def _gone(self, uid: str) -> None:
         self.workers.pop(uid, None)
+        self.classes.changed()
         self.tools.statuses.forget(uid)
         self.cleaner.pod_gone(uid)
 
@@ -221,6 +230,10 @@ class Kubelet:
             await asyncio.wait_for(self.services.synced.wait(), 5.0)
         self._adopt()
         self.pods.subscribe(self.changed)
+        if self.options.cgroups_per_qos:
+            # Once the pods are known, and before anything is started for them.
+            self.classes.make()
+            group.start("qos cgroups", self.classes.run())
         self._first_look.clear()
         group.start("observer", self.observer.run())
         group.start("runtime events", self.observer.listen())

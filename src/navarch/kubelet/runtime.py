@@ -95,8 +95,7 @@ class Runtime:
         self._need_user_namespaces(pod, handler)
         config = self.sandbox_config(pod, attempt)
         pathlib.Path(config.log_directory).mkdir(parents=True, exist_ok=True)
-        if self.settings.pod_cgroups:
-            cgroups.make(config.linux.cgroup_parent, resources.pod_cgroup(pod))
+        self._set_pod_cgroup(pod)
         sandbox_id = await self.cri.run_sandbox(config, handler)
         status = await self.cri.sandbox_status(sandbox_id)
         return SandboxView(sandbox_id, attempt, status.ready, status.created_at / 1e9, status.ips)
@@ -373,9 +372,14 @@ class Runtime:
     async def resize(self, pod: v1.Pod, spec: v1.Container, container_id: str) -> None:
         """Gives a running container's cgroup the values of its spec."""
         values = resources.cgroup_values(pod, spec, self.settings.memory)
+        self._set_pod_cgroup(pod)
+        await self.cri.update_container(container_id, configs.linux_resources(values))
+        # The kernel refuses a quota below that of a container inside, so what shrinks is set once more.
+        self._set_pod_cgroup(pod)
+
+    def _set_pod_cgroup(self, pod: v1.Pod) -> None:
         if self.settings.pod_cgroups:
             cgroups.make(cgroups.parent_of(self.settings.cgroup_root, pod), resources.pod_cgroup(pod))
-        await self.cri.update_container(container_id, configs.linux_resources(values))
 
 
 def _of(handler: str) -> str:
