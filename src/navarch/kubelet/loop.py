@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import pathlib
-import shutil
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,11 +31,10 @@ from navarch.kubelet.references import References
 from navarch.kubelet.runtime import Runtime, Settings, Surroundings
 from navarch.kubelet.server import Server
 from navarch.kubelet.statuses import Statuses
-from navarch.kubelet.volumes import system
 from navarch.kubelet.volumes.mounter import Mounter, VolumeErrors
 from navarch.kubelet.volumes.tokens import Tokens
 from navarch.kubelet.worker import Tools, Worker
-from navarch.lib import tasks
+from navarch.lib import mounts, tasks
 
 log = logging.getLogger(__name__)
 
@@ -335,10 +333,12 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
 
 
 def take_down(options: Options) -> None:
-    """Removes what a stopped kubelet leaves behind on the machine: mounts, pod folders, cgroups. Containers must be gone."""
+    """Removes what a stopped kubelet leaves behind on the machine: mounts and cgroups. Containers must be gone.
+
+    The pods' folders stay: pods live on in the API, and what they wrote into their emptyDirs is theirs until they are deleted.
+    """
     root = pathlib.Path(options.root_dir)
-    for point in system.mounts_below(root):
-        system.unmount(point)
-    shutil.rmtree(root / "pods", ignore_errors=True)
+    for point in mounts.below(root):
+        mounts.unmount(point)
     # A root of our own goes, too; the machine's does not.
     cgroups.remove(options.cgroup_root if options.cgroup_root.strip("/") else f"/{cgroups.KUBEPODS}")

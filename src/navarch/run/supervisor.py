@@ -21,6 +21,7 @@ import logging
 import os
 import pathlib
 import selectors
+import shutil
 import signal
 import sys
 import time
@@ -287,7 +288,7 @@ class Supervisor:
         if time.monotonic() - self._rotated < ROTATE_SECONDS:
             return
         self._rotated = time.monotonic()
-        for path in self._settings.logs.glob("*.log"):
+        for path in (*self._settings.logs.glob("*.log"), self._settings.data_dir / "containerd" / "containerd.log"):
             rotate(path)
 
 
@@ -302,8 +303,10 @@ def rotate(path: pathlib.Path) -> None:
     """Keeps a log below a size: its content moves to `.1`, the file (held open by its writer) is emptied."""
     try:
         if path.stat().st_size > ROTATE_BYTES:
-            path.with_suffix(".log.1").write_bytes(path.read_bytes())
+            shutil.copyfile(path, path.with_suffix(".log.1"))
             os.truncate(path, 0)
+    except FileNotFoundError:
+        return
     except OSError as error:
         _log.warning("%s cannot be rotated: %s", path, error)
 

@@ -21,6 +21,7 @@ from navarch.kubelet.references import References
 from navarch.kubelet.volumes import system
 from navarch.kubelet.volumes.mounter import Mounter
 from navarch.kubelet.volumes.tokens import Tokens
+from navarch.lib import mounts
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
 
@@ -51,7 +52,7 @@ class Place:
         return await self.mounter.sub_path(POD, "c", index, "v", self.volume, path)
 
     def mounts(self) -> list[pathlib.Path]:
-        return system.mounts_below(self.mounter.root)
+        return mounts.below(self.mounter.root)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def place(tmp_path: pathlib.Path) -> Iterator[Place]:
     made = Place(tmp_path)
     yield made
     for point in made.mounts():
-        system.unmount(point)
+        mounts.unmount(point)
 
 
 async def test_what_is_there_what_is_made_and_what_is_bound_twice(place: Place) -> None:
@@ -98,7 +99,7 @@ async def test_what_leads_out_is_refused_and_the_node_not_described(place: Place
 async def test_a_link_on_the_place_of_a_mount_is_not_unmounted_through(place: Place) -> None:
     target = await place.bind("dir")
     (place.volume / "trap").symlink_to(target)
-    system.unmount(place.volume / "trap")
+    mounts.unmount(place.volume / "trap")
     assert len(place.mounts()) == 1
 
 
@@ -128,7 +129,7 @@ async def test_a_folder_swapped_for_a_link_during_the_mount_never_wins(place: Pl
             else:
                 assert not list(target.iterdir())
                 seen["made"] += 1
-            system.unmount(target)
+            mounts.unmount(target)
     finally:
         attacker.kill()
         attacker.wait()

@@ -261,7 +261,7 @@ class _Turn:
 
     def _sandbox_stopped(self, sandbox_id: str) -> None:
         self.idle(f"stop:{sandbox_id}")
-        boxes = tuple(dataclasses.replace(s, ready=False) if s.id == sandbox_id else s for s in self.state.sandboxes)
+        boxes = tuple(dataclasses.replace(s, ready=False, stopped=True) if s.id == sandbox_id else s for s in self.state.sandboxes)
         self.change(sandboxes=boxes)
 
     def _start_failed(self, event: StartFailed) -> None:
@@ -323,8 +323,11 @@ class _Turn:
         state = self.state
         newest = max(state.sandboxes, key=lambda s: (s.attempt, s.created_at), default=None)
         host_network = bool(state.pod.spec and state.pod.spec.hostNetwork)
-        ready = [s for s in state.sandboxes if s.ready]
-        if newest is not None and newest.ready and (host_network or newest.ips) and len(ready) == 1:
+        held = [s for s in state.sandboxes if not s.stopped]
+        if newest is not None and newest.ready and (host_network or newest.ips) and not any(s.ready for s in held if s is not newest):
+            for box in held:
+                if box is not newest:
+                    self._stop(box)
             return newest
         if self.busy("sandbox") or self.busy("start"):
             return None
@@ -336,9 +339,9 @@ class _Turn:
             self._kill(container, "", "")
         if leftover:
             return None
-        for box in ready:
+        for box in held:
             self._stop(box)
-        if ready or self.held_back("sandbox"):
+        if held or self.held_back("sandbox"):
             return None
         if newest is not None and not state.retry_at.get("sandbox"):
             self.record("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
@@ -489,10 +492,10 @@ class _Turn:
             return
         if self.busy("start") or self.busy("sandbox") or self.busy("volumes"):
             return
-        ready = [s for s in state.sandboxes if s.ready]
-        for sandbox in ready:
+        held = [s for s in state.sandboxes if not s.stopped]
+        for sandbox in held:
             self._stop(sandbox)
-        if not ready and not any(key.startswith(("stop:", "kill:")) for key in self.state.busy):
+        if not held and not any(key.startswith(("stop:", "kill:")) for key in self.state.busy):
             self.change(life=Life.TERMINATED)
 
     def _clean_up(self) -> None:

@@ -24,7 +24,7 @@ from navarch.kubelet.core.payload import File, Payload, PayloadError
 from navarch.kubelet.references import References
 from navarch.kubelet.volumes import atomic, system
 from navarch.kubelet.volumes.tokens import Tokens
-from navarch.lib import beneath
+from navarch.lib import beneath, mounts
 from navarch.machinery import claims, errors, quantity
 
 log = logging.getLogger(__name__)
@@ -271,9 +271,9 @@ class Mounter:
         folder = self.pod_dir(uid)
         if not folder.exists():
             return
-        for point in system.mounts_below(folder):
-            system.unmount(point)
-        left = system.mounts_below(folder)
+        for point in mounts.below(folder):
+            mounts.unmount(point)
+        left = mounts.below(folder)
         if left:
             raise OSError(f"still mounted: {left[0]}")
         await asyncio.to_thread(shutil.rmtree, folder, True)

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pathlib
-import re
 import stat
 from collections.abc import Callable
 
-from navarch.lib import beneath
+from navarch.lib import beneath, mounts
 
 MS_BIND = 4096
-MNT_DETACH = 2
-UMOUNT_NOFOLLOW = 8
 FREE = 0o660
 READ_ONLY = 0o440
 FOLDER = stat.S_ISGID | 0o110
-
-_ESCAPED = re.compile(r"\\([0-7]{3})")
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def mount(source: str, target: pathlib.Path, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """mount(2); OSError with the kernel's reason."""
-    code = _libc.mount(source.encode(), str(target).encode(), kind.encode() or None, flags, options.encode() or None)
-    if code != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(target))
 
 
 def mount_tmpfs(target: pathlib.Path, size: int = 0, mode: int = 0o777) -> None:
@@ -38,26 +23,9 @@ def mount_tmpfs(target: pathlib.Path, size: int = 0, mode: int = 0o777) -> None:
         return
     options = f"mode={mode:o}" + (f",size={size}" if size else "")
     try:
-        mount("tmpfs", target, "tmpfs", 0, options + ",noswap")
+        mounts.mount("tmpfs", target, "tmpfs", 0, options + ",noswap")
     except OSError:
-        mount("tmpfs", target, "tmpfs", 0, options)
-
-
-def unmount(target: pathlib.Path) -> None:
-    """Takes every mount on this path away, never following a link; nothing happens when there is none."""
-    while _libc.umount2(str(target).encode(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0:
-        pass
-
-
-def mounts_below(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Mount points inside a folder, the deepest first."""
-    prefix = f"{folder}/"
-    found = []
-    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
-        point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), line.split(" ")[4])
-        if point.startswith(prefix):
-            found.append(pathlib.Path(point))
-    return sorted(found, key=lambda path: len(path.parts), reverse=True)
+        mounts.mount("tmpfs", target, "tmpfs", 0, options)
 
 
 def own(folder: pathlib.Path, group: int, read_only: bool) -> None:
@@ -91,7 +59,7 @@ def bind(source: int, target: pathlib.Path) -> None:
         held = os.lstat(target)
         if (held.st_dev, held.st_ino) == (wanted.st_dev, wanted.st_ino):
             return
-        unmount(target)
+        mounts.unmount(target)
     if stat.S_ISDIR(wanted.st_mode):
         _clear(target, stat.S_ISDIR)
         target.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -99,7 +67,7 @@ def bind(source: int, target: pathlib.Path) -> None:
         _clear(target, stat.S_ISREG)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         target.touch(mode=0o640)
-    mount(beneath.through(source), target, "", MS_BIND)
+    mounts.mount(beneath.through(source), target, "", MS_BIND)
 
 
 def _clear(target: pathlib.Path, fits: Callable[[int], bool]) -> None:
