@@ -28,7 +28,7 @@ from navarch.kubelet.access import Access
 from navarch.kubelet.core import containers
 from navarch.kubelet.core.model import ContainerView, Running, State
 from navarch.kubelet.stats import Meter, exposition
-from navarch.lib import beneath
+from navarch.lib import beneath, tls
 from navarch.machinery import codec, timestamps
 
 log = logging.getLogger(__name__)
@@ -111,13 +111,9 @@ class Server:
         certificate, key = options.tls_cert_file, options.tls_private_key_file
         if not certificate:
             certificate, key = own_certificate(self._root / "pki", self._node, self._ips)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate, key)
+        context = tls.server_context(certificate, key)
         if options.client_ca_file:
-            context.load_verify_locations(options.client_ca_file)
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            context.verify_mode = ssl.CERT_OPTIONAL
+            context.ask_for_certificates([options.client_ca_file])
         return context
 
     @web.middleware

@@ -190,4 +190,8 @@ def test_paths_need_their_own_rights() -> None:
 def test_user_of_a_certificate() -> None:
     subject = ((("organizationName", "system:masters"),), (("commonName", "admin"),))
     user = access.certificate_user({"subject": subject})
-    assert (user.name, user.groups) == ("admin", ("system:masters", "system:authenticated"))
+    assert user == access.User("admin", ("system:masters", "system:authenticated"))
+    assert access.certificate_user({"subject": ((("commonName", "first"),), (("commonName", "last"),))}) == access.User(
+        "last", ("system:authenticated",)
+    )
+    assert access.certificate_user({"subject": ((("organizationName", "system:masters"),),)}) is None
