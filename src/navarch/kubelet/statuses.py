@@ -84,6 +84,10 @@ class Statuses:
             return
         box.held, box.version = copy.status, _version(copy)
         box.said = box.said or said
+        self._reconcile(box)
+
+    def _reconcile(self, box: _Outbox) -> None:
+        """Sends again what the API's copy does not say, if nothing is on its way that would say it."""
         if box.said is not None and box.status is None and box.repeat is None and published.differs(box.held, box.said):
             delay = max(0.0, box.repeated_at + RECONCILE_EVERY - time.monotonic())
             box.repeat = asyncio.get_running_loop().call_later(delay, self._repeat, box)
@@ -156,12 +160,15 @@ class Statuses:
                 body["metadata"] = {"uid": meta.uid}
             answer = await self._client.patch(v1.Pod, meta.name or "", body, meta.namespace or "", how="strategic", subresource="status")
             box.answered_at = time.monotonic()
-            if _newer(box, answer):
+            overtaken = not _newer(box, answer)
+            if not overtaken:
                 box.held, box.version = answer.status, _version(answer)
-            if box.status is status:
-                box.status = None
-            else:
+            if box.status is not status:
                 return
+            box.status = None
+            if overtaken:
+                # Somebody wrote while our answer was on its way, and the watch has told so before.
+                self._reconcile(box)
         if box.delete:
             await self._client.delete(v1.Pod, meta.name or "", meta.namespace or "", uid=meta.uid, grace=0)
             box.delete = False

@@ -69,7 +69,7 @@ def running(ready: bool, **more: Any) -> v1.PodStatus:
     container = v1.ContainerStatus(
         name="c", image="i", imageID="", ready=ready, restartCount=0, state=v1.ContainerState(), lastState=v1.ContainerState()
     )
-    return v1.PodStatus(phase="Running", conditions=own, containerStatuses=[container], **more)
+    return v1.PodStatus(phase="Running", qosClass="Burstable", conditions=own, containerStatuses=[container], **more)
 
 
 @contextlib.asynccontextmanager
@@ -125,6 +125,29 @@ async def test_a_kubelet_that_started_anew_and_has_said_nothing_yet_knows_what_i
         await kubelet.write(pod, phase="Running", conditions=[{"type": "Ready", "status": "True"}])
         kubelet.says["p"] = running(True)
         await kubelet.write(pod, conditions=[{"type": "Ready", "status": "False"}])
+
+        async def ready() -> bool:
+            return (await kubelet.conditions(pod)).get("Ready") == ("True", None, None)
+
+        await holds(ready)
+
+
+async def test_a_write_that_comes_while_our_own_is_on_its_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with node() as (kubelet, namespace):
+        pod = await kubelet.make(namespace, "p")
+        send = kubelet.client.send
+
+        async def slowly(request: rest.Request) -> bytes:
+            answer = await send(request)
+            if request.method == "PATCH":
+                monkeypatch.setattr(kubelet.client, "send", send)
+                await kubelet.write(pod, conditions=[{"type": "Ready", "status": "False"}])
+                await asyncio.sleep(0.3)
+            return answer
+
+        monkeypatch.setattr(kubelet.client, "send", slowly)
+        kubelet.say(pod, running(True))
+        await asyncio.sleep(0.6)
 
         async def ready() -> bool:
             return (await kubelet.conditions(pod)).get("Ready") == ("True", None, None)
