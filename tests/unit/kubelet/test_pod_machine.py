@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -467,6 +468,25 @@ def test_a_sandbox_that_died_is_stopped_before_there_is_another() -> None:
     node.tick(60)
     node.feed(PodChanged(deleted(make_pod())))
     assert [a.id for a in node.log if isinstance(a, StopSandbox)] == ["box0", "box1"], "each once"
+
+
+@pytest.mark.parametrize(("policy", "phase", "boxes"), [("Always", "Running", 2), ("OnFailure", "Running", 2), ("Never", "Succeeded", 1)])
+def test_a_pod_whose_sandbox_died_alone_runs_anew_by_its_policy(policy: str, phase: str, boxes: int) -> None:
+    """Its containers still run by then, and end well when they are asked to: that is no success of theirs."""
+    node = Node(make_pod(policy=policy))
+    node.now += 60
+    dead = dataclasses.replace(node.state.sandboxes[0], ready=False)
+    answer = node.answer
+
+    def politely(action: Action) -> list[Event]:
+        return [ContainerExited(node.ended(action.id, 0))] if isinstance(action, KillContainer) else answer(action)
+
+    node.answer = politely  # type: ignore[method-assign]
+    node.feed(RuntimeSeen((dead,), node.state.containers, node.now))
+    node.tick(30)
+    assert [type(a) for a in node.log if isinstance(a, MakeSandbox)] == [MakeSandbox] * boxes
+    assert node.status.phase == phase
+    assert "Succeeded" not in [a.status.phase for a in node.log if isinstance(a, Publish)] or policy == "Never"
 
 
 def test_a_sandbox_that_cannot_be_stopped_is_tried_again_first() -> None:

@@ -70,6 +70,7 @@ from navarch.machinery import timestamps
 IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed"})
 PULL_SHOWN = 2.0
 """Seconds a failed pull shows as ErrImagePull before it turns to ImagePullBackOff."""
+LOST = "The pod's sandbox died while the container was running"
 VANISHED_SLACK = 0.5
 """A container younger than this at the beginning of a look may be missing from it."""
 
@@ -197,8 +198,8 @@ class _Turn:
             case StartFailed():
                 self._start_failed(event)
             case ContainerExited(container):
+                self.put_container(self._lost(container))
                 self.idle(f"kill:{container.id}")
-                self.put_container(container)
             case KillFailed(id, message):
                 self.idle(f"kill:{id}")
                 self.change(graces={k: v for k, v in self.state.graces.items() if k != id})
@@ -252,6 +253,13 @@ class _Turn:
         if not self.busy("sandbox"):
             kept.extend(boxes.values())
         self.change(containers=tuple(merged), sandboxes=tuple(kept))
+
+    def _lost(self, view: ContainerView) -> ContainerView:
+        """A container that was killed because its sandbox died did not succeed, however politely it went."""
+        killed = self.busy(f"kill:{view.id}") and self.state.life is Life.SYNCING and not self._ending()
+        if not killed or view.exit_code or any(s.id == view.sandbox_id and s.ready for s in self.state.sandboxes):
+            return view
+        return dataclasses.replace(view, exit_code=137, reason="Error", message=LOST)
 
     def _volumes_failed(self, messages: Mapping[str, str]) -> None:
         self.idle("volumes")
@@ -357,7 +365,8 @@ class _Turn:
         views = {c.name: containers.latest(state.containers, c.name or "") for c in mains}
         if not any(views.values()):
             return True
-        return any((view := views[c.name]) is None or containers.should_run(state.pod, c, view) for c in mains)
+        # What still runs is killed with the sandbox, and has not ended by itself.
+        return any((v := views[c.name]) is None or v.state is Running.RUNNING or containers.should_run(state.pod, c, v) for c in mains)
 
     def _kill_unwanted(self) -> None:
         """Kills running containers that probes found dead or whose spec has changed."""
