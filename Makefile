@@ -61,8 +61,8 @@ test: prepare test-packages format lint types ## everything: format, lint, types
 real: prepare ## tests with root, containers and network namespaces only
 	@$(BIN)/python -m pytest tests/real
 
-soak: $(DONE) ## the scheduler against its slow reference on twenty times as many random clusters (some minutes)
-	@NAVARCH_SOAK=20 $(BIN)/python -m pytest tests/unit/scheduler/test_scheduler_differential.py
+soak: $(DONE) ## the scheduler against its slow reference, the node killed under its pods: each twenty times as long (some 20 minutes)
+	@NAVARCH_SOAK=20 $(BIN)/python -m pytest tests/unit/scheduler/test_scheduler_differential.py tests/real/kubelet/test_killing_the_node.py -s
 
 bench: $(DONE) ## the figures of the API, beside upstream's
 	@$(BIN)/python -m bench

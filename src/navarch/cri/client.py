@@ -252,6 +252,10 @@ class Client:
             host_network=status.linux.namespaces.options.network == proto.enum("NamespaceMode", "NODE"),
         )
 
+    async def sandbox_info(self, sandbox_id: str) -> Mapping[str, str]:
+        """The runtime's debugging information about a sandbox."""
+        return dict((await self._run("PodSandboxStatus", pod_sandbox_id=sandbox_id, verbose=True)).info)
+
     async def list_sandboxes(self) -> list[Sandbox]:
         """All sandboxes, ready or not."""
         answer = await self._run("ListPodSandbox")

@@ -111,6 +111,7 @@ class Cleaner:
                 self._orphans()
                 await self._dead_containers()
                 await self._rotate_logs()
+                await self._log_folders()
                 if time.monotonic() >= images_at:
                     images_at = time.monotonic() + IMAGES_EVERY
                     await self._images()
@@ -128,6 +129,15 @@ class Cleaner:
                 log.info("cleaning up after unknown pod %s", uid)
                 self.pod_gone(uid)
 
+    async def _log_folders(self) -> None:
+        """Logs of pods that are gone, and whose sandbox was gone before anybody cleaned up after them."""
+        names = await asyncio.to_thread(_entries, self._options.pod_log_dir)
+        # Asked after the folders were listed: a pod is known before it has one.
+        kept = {*self._workers, *self._observer.identities, *self._under_way}
+        for name in names:
+            if name.count("_") == 2 and name.rpartition("_")[2] not in kept:
+                await asyncio.to_thread(shutil.rmtree, pathlib.Path(self._options.pod_log_dir) / name, True)
+
     async def _dead_containers(self) -> None:
         """Of each container the newest two are kept; of sandboxes the newest."""
         for worker in list(self._workers.values()):
@@ -136,7 +146,7 @@ class Cleaner:
             for name in names:
                 of_name = sorted((c for c in state.containers if c.name == name), key=lambda c: (c.attempt, c.created_at))
                 for view in of_name[:-2]:
-                    if view.state is Running.EXITED:
+                    if view.state is not Running.RUNNING:
                         await self._remove_container(view.id)
             boxes = sorted(state.sandboxes, key=lambda s: (s.attempt, s.created_at))
             for box in boxes[:-1]:
@@ -201,3 +211,9 @@ class Cleaner:
             await self._cri.remove_image(image.id)
             excess -= image.size
             log.info("removed unused image %s (%d bytes)", image.tags[0] if image.tags else image.id, image.size)
+
+
+def _entries(folder: str) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return os.listdir(folder)
+    return []
