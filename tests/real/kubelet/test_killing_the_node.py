@@ -281,6 +281,7 @@ async def kill(there: Machine, chance: random.Random) -> None:
             there.start_node()
 
 
+@pytest.mark.timeout(300 + 10 * KILLS)
 async def test_nothing_is_left_of_pods_however_the_node_was_killed() -> None:
     seed = int(os.environ.get("NAVARCH_SEED", str(random.randrange(1 << 30))))
     chance = random.Random(seed)
