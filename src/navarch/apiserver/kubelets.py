@@ -169,6 +169,8 @@ REFUSAL_LIMIT = 50_000
 
 async def check(answer: aiohttp.ClientResponse, refusal: Refusal) -> None:
     """Raises for an answer that tells of a failure: its words are for a client that expects a Status."""
+    if 300 <= answer.status < 400 and (location := answer.headers.get("Location")):
+        raise errors.Unknown(f'Get "{location}": redirects forbidden')
     if not 200 <= answer.status <= 206:
         text = b""
         while len(text) < REFUSAL_LIMIT and (more := await answer.content.read(REFUSAL_LIMIT - len(text))):

@@ -24,9 +24,10 @@ class Kubelet:
 
     def __init__(self) -> None:
         self.status, self.text, self.port = 200, "", 0
+        self.headers: dict[str, str] = {}
 
     async def log(self, request: web.Request) -> web.Response:
-        return web.Response(status=self.status, text=self.text)
+        return web.Response(status=self.status, text=self.text, headers=self.headers)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -96,6 +97,12 @@ async def test_a_log_is_passed_on_and_a_long_refusal_is_cut(http: Any, kubelet: 
     assert (answer.status, answer.body) == (200, b"one\ntwo\n")
     kubelet.status, kubelet.text = 400, "x" * 1_000_000
     assert (await http("GET", log_path)).message == "x" * 50_000
+
+
+async def test_a_redirect_is_neither_followed_nor_passed_on(http: Any, kubelet: Kubelet, log_path: str) -> None:
+    kubelet.status, kubelet.headers = 302, {"Location": "https://elsewhere.test/x"}
+    answer = await http("GET", log_path, accept="*/*")
+    assert (answer.status, answer.message) == (500, 'Get "https://elsewhere.test/x": redirects forbidden')
 
 
 async def test_a_refusal_comes_before_a_websocket_is_opened(http: Any, kubelet: Kubelet, log_path: str) -> None:
