@@ -162,10 +162,36 @@ def answered(headers: Mapping[str, str], drop: frozenset[str] = frozenset()) -> 
 _DROPPED = frozenset({"host"})
 
 
+Refusal = Callable[[int, str], errors.ApiError]
+"""The error to raise for an answer that is none of success, from its code and words."""
+REFUSAL_LIMIT = 50_000
+
+
+async def check(answer: aiohttp.ClientResponse, refusal: Refusal) -> None:
+    """Raises for an answer that tells of a failure: its words are for a client that expects a Status."""
+    if 300 <= answer.status < 400 and (location := answer.headers.get("Location")):
+        raise errors.Unknown(f'Get "{location}": redirects forbidden')
+    if not 200 <= answer.status <= 206:
+        text = b""
+        while len(text) < REFUSAL_LIMIT and (more := await answer.content.read(REFUSAL_LIMIT - len(text))):
+            text += more
+        raise refusal(answer.status, text.decode("utf-8", "replace"))
+
+
 async def forward(
-    request: web.BaseRequest, kubelets: Kubelets, target: Target, path: str, *, drop: frozenset[str] = _DROPPED, prefix: str = ""
+    request: web.BaseRequest,
+    kubelets: Kubelets,
+    target: Target,
+    path: str,
+    *,
+    drop: frozenset[str] = _DROPPED,
+    prefix: str = "",
+    refusal: Refusal | None = None,
 ) -> web.StreamResponse:
-    """Sends a request on and streams the answer back; with a prefix, links of HTML pages and redirects get it in front."""
+    """Sends a request on and streams the answer back; with a prefix, links of HTML pages and redirects get it in front.
+
+    With `refusal`, a failure is raised instead of being passed on.
+    """
     body = await request.read() if request.can_read_body else None
     try:
         async with kubelets.session.request(
@@ -178,6 +204,8 @@ async def forward(
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
         ) as answer:
+            if refusal is not None:
+                await check(answer, refusal)
             if not prefix:
                 return await relay(request, answer)
             hosts = frozenset({target.authority, request.headers.get("Host", "")})

@@ -142,6 +142,24 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
+class Handler:
+    """What one runtime handler can do."""
+
+    user_namespaces: bool
+    recursive_read_only_mounts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the runtime is and what it can do. `handlers` by name ("" is the default one); none where the runtime is too old to tell."""
+
+    conditions: tuple[Condition, ...]
+    info: Mapping[str, str]
+    handlers: Mapping[str, Handler]
+    supplemental_groups_policy: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Filesystem:
     """Where images or writable layers live and what they hold."""
 
@@ -196,11 +214,13 @@ class Client:
         answer = await self._run("Version", limit=5)
         return answer.runtime_name, answer.runtime_version
 
-    async def status(self, verbose: bool = False) -> tuple[tuple[Condition, ...], Mapping[str, str]]:
-        """The runtime's conditions, and with `verbose` its debugging information."""
+    async def status(self, verbose: bool = False) -> Status:
+        """How the runtime is, and with `verbose` its debugging information."""
         answer = await self._run("Status", limit=10, verbose=verbose)
         conditions = tuple(Condition(c.type, c.status, c.reason, c.message) for c in answer.status.conditions)
-        return conditions, dict(answer.info)
+        handlers = {h.name: Handler(h.features.user_namespaces, h.features.recursive_read_only_mounts) for h in answer.runtime_handlers}
+        groups = answer.features.supplemental_groups_policy if answer.HasField("features") else None
+        return Status(conditions, dict(answer.info), handlers, groups)
 
     async def update_pod_cidr(self, cidr: str) -> None:
         """Tells the runtime the node's pod network."""
@@ -231,6 +251,10 @@ class Client:
             ips=tuple(ip for ip in ips if ip),
             host_network=status.linux.namespaces.options.network == proto.enum("NamespaceMode", "NODE"),
         )
+
+    async def sandbox_info(self, sandbox_id: str) -> Mapping[str, str]:
+        """The runtime's debugging information about a sandbox."""
+        return dict((await self._run("PodSandboxStatus", pod_sandbox_id=sandbox_id, verbose=True)).info)
 
     async def list_sandboxes(self) -> list[Sandbox]:
         """All sandboxes, ready or not."""

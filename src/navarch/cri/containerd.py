@@ -172,14 +172,14 @@ class Containerd:
     def find(self) -> int | None:
         """The process id of the containerd that runs with our configuration, whoever started it."""
         wanted = str(self.settings.config).encode()
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdigit():
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
                 continue
             with contextlib.suppress(OSError):
-                with open(f"/proc/{entry.name}/cmdline", "rb") as file:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
                     words = file.read().split(b"\0")
                 if wanted in words and b"--config" in words:
-                    return int(entry.name)
+                    return int(name)
         return None
 
     async def ensure(self, wait: float = 20.0) -> int:

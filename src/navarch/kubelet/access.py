@@ -6,6 +6,8 @@ pkg/kubelet/server/auth.go, the webhook authenticator and authorizer.
 
 from __future__ import annotations
 
+import math
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from aiohttp import web
 from navarch.api.authentication import v1 as authentication_v1
 from navarch.api.authorization import v1 as authorization_v1
 from navarch.client.rest import Client, Unreachable
+from navarch.lib import tls
 from navarch.machinery import errors
 
 ALLOWED_FOR, REFUSED_FOR, TOKEN_FOR = 300.0, 30.0, 120.0
@@ -34,6 +37,16 @@ class User:
     extra: tuple[tuple[str, tuple[str, ...]], ...] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """What a connection's client certificate says. `refused`: there is one, and it does not verify."""
+
+    user: User | None = None
+    refused: bool = False
+    expires: float = math.inf
+
+
+NOBODY = Certificate()
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
@@ -66,13 +79,14 @@ class Access:
 
     async def _user(self, request: web.Request) -> User | None:
         transport = request.transport
-        certificate = transport.get_extra_info("peercert") if transport is not None else None
-        if certificate:
-            return certificate_user(certificate)
+        client = _client(transport.get_extra_info("ssl_object")) if transport is not None else NOBODY
+        refused = client.refused or client.expires <= time.time()
+        if client.user is not None and not refused:
+            return client.user
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token:
             return await self._token_user(token.strip())
-        return ANONYMOUS if self._anonymous else None
+        return ANONYMOUS if self._anonymous and not refused else None
 
     async def _token_user(self, token: str) -> User | None:
         now = time.monotonic()
@@ -134,8 +148,20 @@ def subresources(path: str) -> Sequence[str]:
     return ("proxy",)
 
 
-def certificate_user(certificate: dict[str, Any]) -> User:
-    """The user of a verified client certificate: its common name, in the groups of its organizations."""
+def _client(connection: object) -> Certificate:
+    """Who a connection belongs to, read once; whether the certificate has expired since is asked on each request."""
+    if not isinstance(connection, tls.Connection) or not connection.presented:
+        return NOBODY
+    if connection.client is None:
+        held: dict[str, Any] = connection.getpeercert() or {} if connection.verified_chain() else {}
+        ends = ssl.cert_time_to_seconds(held["notAfter"]) if held else math.inf
+        connection.client = Certificate(certificate_user(held), not held, ends)
+    client: Certificate = connection.client
+    return client
+
+
+def certificate_user(certificate: dict[str, Any]) -> User | None:
+    """The user of a verified client certificate: its last common name, in the groups of its organizations; None when it names nobody."""
     names: list[str] = []
     groups: list[str] = []
     for part in certificate.get("subject", ()):
@@ -144,4 +170,4 @@ def certificate_user(certificate: dict[str, Any]) -> User:
                 names.append(value)
             elif key == "organizationName":
                 groups.append(value)
-    return User(names[0] if names else "", (*groups, "system:authenticated"))
+    return User(names[-1], (*groups, "system:authenticated")) if names and names[-1] else None

@@ -1,4 +1,4 @@
-"""The cgroups of pods: made with the pod's own limits, removed when the pod is gone.
+"""The cgroups of pods and of their classes: made with their limits, removed when the pod is gone.
 
 Containers' cgroups are made by the runtime below the pod's. Works on cgroup v1 (one tree per controller, also in hybrid setups) and v2.
 Upstream's counterpart is pkg/kubelet/cm's pod container manager with the cgroupfs driver.
@@ -39,7 +39,7 @@ def _trees() -> list[pathlib.Path]:
 
 
 def make(path: str, values: resources.CgroupValues) -> None:
-    """Makes a pod's cgroup with its own limits. What the machine does not offer is left out."""
+    """Makes a cgroup, or sets the values of one that is there. What the machine does not offer is left out."""
     relative = path.lstrip("/")
     if unified():
         folder = ROOT / relative
@@ -47,18 +47,19 @@ def make(path: str, values: resources.CgroupValues) -> None:
         weight = 1 + (max(2, values.cpu_shares) - 2) * 9999 // 262142
         _write(folder / "cpu.weight", str(weight))
         _write(folder / "cpu.max", f"{values.cpu_quota or 'max'} {values.cpu_period}")
-        if values.memory_limit:
-            _write(folder / "memory.max", str(values.memory_limit))
+        _write(folder / "memory.max", str(values.memory_limit or "max"))
+        _write(folder / "pids.max", str(values.pids_limit or "max"))
         return
-    cpu, memory = ROOT / "cpu" / relative, ROOT / "memory" / relative
-    with contextlib.suppress(OSError):
-        cpu.mkdir(parents=True, exist_ok=True)
-        _write(cpu / "cpu.shares", str(values.cpu_shares))
-        _write(cpu / "cpu.cfs_quota_us", str(values.cpu_quota or -1))
-    with contextlib.suppress(OSError):
-        memory.mkdir(parents=True, exist_ok=True)
-        if values.memory_limit:
-            _write(memory / "memory.limit_in_bytes", str(values.memory_limit))
+    for controller, files in (
+        ("cpu", {"cpu.shares": values.cpu_shares, "cpu.cfs_quota_us": values.cpu_quota or -1}),
+        ("memory", {"memory.limit_in_bytes": values.memory_limit or -1}),
+        ("pids", {"pids.max": values.pids_limit or "max"}),
+    ):
+        folder = ROOT / controller / relative
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, value in files.items():
+                _write(folder / name, str(value))
 
 
 def _make_v2(folder: pathlib.Path) -> None:

@@ -20,7 +20,7 @@ from navarch.cri.client import Client, CriError
 from navarch.kubelet import cgroups, logs
 from navarch.kubelet.core.model import Running, State
 from navarch.kubelet.observer import Observer
-from navarch.kubelet.volumes.mounter import Mounter
+from navarch.kubelet.runtime import Runtime
 from navarch.lib import tasks
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class Cleaner:
         cri: Client,
         observer: Observer,
         workers: Mapping[str, HasState],
-        mounter: Mounter,
+        runtime: Runtime,
         options: Options,
         group: tasks.Group,
     ) -> None:
         self._cri = cri
         self._observer = observer
         self._workers = workers
-        self._mounter = mounter
+        self._runtime = runtime
         self._options = options
         self._group = group
         self._slots = asyncio.Semaphore(2)
@@ -78,7 +78,7 @@ class Cleaner:
                     await self._remove_sandbox(box.id)
                     folder = pathlib.Path(self._options.pod_log_dir) / f"{box.namespace}_{box.name}_{uid}"
                     await asyncio.to_thread(shutil.rmtree, folder, True)
-                await self._mounter.remove(uid)
+                await self._runtime.remove(uid)
                 if self._options.cgroups_per_qos:
                     cgroups.remove_pod(self._options.cgroup_root, uid)
         except (CriError, OSError) as error:
@@ -111,6 +111,7 @@ class Cleaner:
                 self._orphans()
                 await self._dead_containers()
                 await self._rotate_logs()
+                await self._log_folders()
                 if time.monotonic() >= images_at:
                     images_at = time.monotonic() + IMAGES_EVERY
                     await self._images()
@@ -120,13 +121,22 @@ class Cleaner:
 
     def _orphans(self) -> None:
         """Pods in the runtime, on disk or among the cgroups that nobody knows."""
-        found = set(self._observer.identities) | self._mounter.uids()
+        found = set(self._observer.identities) | self._runtime.mounter.uids()
         if self._options.cgroups_per_qos:
             found |= cgroups.pod_uids(self._options.cgroup_root)
         for uid in found:
             if uid and uid not in self._workers:
                 log.info("cleaning up after unknown pod %s", uid)
                 self.pod_gone(uid)
+
+    async def _log_folders(self) -> None:
+        """Logs of pods that are gone, and whose sandbox was gone before anybody cleaned up after them."""
+        names = await asyncio.to_thread(_entries, self._options.pod_log_dir)
+        # Asked after the folders were listed: a pod is known before it has one.
+        kept = {*self._workers, *self._observer.identities, *self._under_way}
+        for name in names:
+            if name.count("_") == 2 and name.rpartition("_")[2] not in kept:
+                await asyncio.to_thread(shutil.rmtree, pathlib.Path(self._options.pod_log_dir) / name, True)
 
     async def _dead_containers(self) -> None:
         """Of each container the newest two are kept; of sandboxes the newest."""
@@ -136,7 +146,7 @@ class Cleaner:
             for name in names:
                 of_name = sorted((c for c in state.containers if c.name == name), key=lambda c: (c.attempt, c.created_at))
                 for view in of_name[:-2]:
-                    if view.state is Running.EXITED:
+                    if view.state is not Running.RUNNING:
                         await self._remove_container(view.id)
             boxes = sorted(state.sandboxes, key=lambda s: (s.attempt, s.created_at))
             for box in boxes[:-1]:
@@ -177,6 +187,7 @@ class Cleaner:
         used = {c.image_ref for w in self._workers.values() for c in w.state.containers}
         now = time.time()
         images = await self._cri.list_images()
+        await self._runtime.puller.prune(images, now)
         for image in images:
             self._image_seen.setdefault(image.id, now)
             if image.id in used or set(image.digests) & used:
@@ -200,3 +211,9 @@ class Cleaner:
             await self._cri.remove_image(image.id)
             excess -= image.size
             log.info("removed unused image %s (%d bytes)", image.tags[0] if image.tags else image.id, image.size)
+
+
+def _entries(folder: str) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return os.listdir(folder)
+    return []

@@ -14,8 +14,9 @@ import msgspec
 
 from navarch.api.core import v1
 from navarch.cri import proto
-from navarch.kubelet.core import containers, env, resources
+from navarch.kubelet.core import containers, env, resources, sysctls
 from navarch.kubelet.core.env import ConfigError
+from navarch.kubelet.user_namespaces import Range
 
 POD_NAME = "io.kubernetes.pod.name"
 POD_NAMESPACE = "io.kubernetes.pod.namespace"
@@ -72,6 +73,7 @@ class ContainerPlan:
     image_uid: int | None = None
     image_username: str = ""
     target_id: str = ""
+    user_range: Range | None = None
     devices: Sequence[tuple[str, str, str]] = field(default_factory=tuple)
 
 
@@ -115,16 +117,24 @@ def dns_config(pod: v1.Pod, dns: Dns) -> proto.Message:
     return msg("DNSConfig")(servers=servers[:3], searches=list(dict.fromkeys(searches))[:32], options=options)
 
 
-def _namespaces(pod: v1.Pod, target_id: str = "") -> proto.Message:
+def _namespaces(pod: v1.Pod, user_range: Range | None, target_id: str = "") -> proto.Message:
     spec = pod.spec or v1.PodSpec()
     mode = {name: proto.enum("NamespaceMode", name) for name in ("POD", "CONTAINER", "NODE", "TARGET")}
     pid = mode["NODE"] if spec.hostPID else mode["POD"] if spec.shareProcessNamespace else mode["CONTAINER"]
-    return msg("NamespaceOption")(
+    options = msg("NamespaceOption")(
         network=mode["NODE"] if spec.hostNetwork else mode["POD"],
         ipc=mode["NODE"] if spec.hostIPC else mode["POD"],
         pid=mode["TARGET"] if target_id else pid,
         target_id=target_id,
     )
+    if user_range is not None:
+        mappings = _id_mappings(user_range)
+        options.userns_options.CopyFrom(msg("UserNamespace")(mode=mode["POD"], uids=mappings, gids=mappings))
+    return options
+
+
+def _id_mappings(user_range: Range) -> list[proto.Message]:
+    return [msg("IDMapping")(host_id=user_range.first, container_id=0, length=user_range.length)]
 
 
 def _profile(profile: v1.SeccompProfile | v1.AppArmorProfile | None, default: str = "Unconfined") -> proto.Message:
@@ -150,7 +160,7 @@ def pod_labels(pod: v1.Pod) -> dict[str, str]:
     return {POD_NAME: meta.name or "", POD_NAMESPACE: meta.namespace or "", POD_UID: meta.uid or ""}
 
 
-def sandbox(pod: v1.Pod, attempt: int, dns: Dns, logs: str, cgroup_parent: str) -> proto.Message:
+def sandbox(pod: v1.Pod, attempt: int, dns: Dns, logs: str, cgroup_parent: str, user_range: Range | None = None) -> proto.Message:
     """The sandbox of a pod. ConfigError when the spec cannot be turned into one."""
     spec, meta = pod.spec or v1.PodSpec(), pod.metadata
     assert meta is not None
@@ -171,7 +181,7 @@ def sandbox(pod: v1.Pod, attempt: int, dns: Dns, logs: str, cgroup_parent: str) 
     ]
     groups = [*(context.supplementalGroups or ()), *([context.fsGroup] if context.fsGroup is not None else [])]
     security = msg("LinuxSandboxSecurityContext")(
-        namespace_options=_namespaces(pod),
+        namespace_options=_namespaces(pod, user_range),
         run_as_user=_int(context.runAsUser),
         run_as_group=_int(context.runAsGroup) if context.runAsUser is not None else None,
         supplemental_groups=groups,
@@ -182,7 +192,7 @@ def sandbox(pod: v1.Pod, attempt: int, dns: Dns, logs: str, cgroup_parent: str) 
     linux = msg("LinuxPodSandboxConfig")(
         cgroup_parent=cgroup_parent,
         security_context=security,
-        sysctls={s.name or "": s.value or "" for s in context.sysctls or ()},
+        sysctls={sysctls.normalized(s.name or ""): s.value or "" for s in context.sysctls or ()},
     )
     return msg("PodSandboxConfig")(
         metadata=msg("PodSandboxMetadata")(name=meta.name, namespace=meta.namespace, uid=meta.uid, attempt=attempt),
@@ -205,12 +215,16 @@ def container(pod: v1.Pod, spec: v1.Container, plan: ContainerPlan) -> proto.Mes
         args = [env.expand(word, lookup) for word in spec.args or ()]
     else:
         command, args = [], [env.expand(word, lookup) for word in spec.args or ()]
+    # Files keep their owners as the pod sees them: the mounts are mapped, not the files changed.
+    mappings = _id_mappings(plan.user_range) if plan.user_range is not None else []
     mounts = [
         msg("Mount")(
             host_path=mount.host_path,
             container_path=mount.container_path,
             readonly=mount.read_only,
             propagation=PROPAGATION.get(mount.propagation, 0),
+            uidMappings=mappings,
+            gidMappings=mappings,
         )
         for mount in plan.mounts
     ]
@@ -282,7 +296,7 @@ def _security(pod: v1.Pod, spec: v1.Container, plan: ContainerPlan) -> proto.Mes
     return msg("LinuxContainerSecurityContext")(
         capabilities=msg("Capability")(add_capabilities=capabilities.add or (), drop_capabilities=capabilities.drop or ()),
         privileged=bool(own.privileged),
-        namespace_options=_namespaces(pod, plan.target_id),
+        namespace_options=_namespaces(pod, plan.user_range, plan.target_id),
         run_as_user=_int(user) if not username else None,
         run_as_username=username,
         run_as_group=_int(group),

@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import pathlib
+import stat
 import time
 
 from navarch.cri.client import Client, CriError
@@ -37,8 +38,7 @@ class Keeper:
     async def find(self, cri: Client) -> None:
         """Learns from the runtime where its pipes are."""
         with contextlib.suppress(CriError, ValueError, AttributeError):
-            _, info = await cri.status(verbose=True)
-            state = json.loads(info.get("config", "{}")).get("stateDir", "")
+            state = json.loads((await cri.status(verbose=True)).info.get("config", "{}")).get("stateDir", "")
             if state and pathlib.Path(state).is_dir():
                 self._folder = pathlib.Path(state) / "containers"
 
@@ -69,9 +69,17 @@ class Keeper:
             if data:
                 self.rescued += 1
                 log.info("saved %d bytes of %s of container %s", len(data), stream, container_id[:12])
-                with contextlib.suppress(OSError), open(log_path, "ab") as file:
-                    file.write(format_lines(stream, data, time.time()))
+                with contextlib.suppress(OSError):
+                    _append(log_path, format_lines(stream, data, time.time()))
         self.release(container_id)
+
+
+def _append(path: str, data: bytes) -> None:
+    """Appends to a log that is a regular file and no link."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "ab") as file:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            file.write(data)
 
 
 def _drain(descriptor: int) -> bytes:

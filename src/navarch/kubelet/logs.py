@@ -1,7 +1,8 @@
 """Container logs in CRI's format: read, followed, rotated.
 
 A line in the file is `2026-01-31T12:00:00.123456789Z stdout F text`, with P in place of F when the text goes on in the next line. In: the
-log file (rotated older parts lie beside it). Out: bytes as `kubectl logs` prints them. Upstream's counterpart is pkg/kubelet/kuberuntime/logs.
+log file (rotated older parts lie beside it). Out: bytes as `kubectl logs` prints them. Upstream's counterpart is pkg/kubelet/kuberuntime/logs. A pod
+that mounts the node's log folder can put anything in a log's place: only regular files are read, and no link is followed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+
+from navarch.lib import beneath
 
 BLOCK = 64 * 1024
 FOLLOW_PAUSE = 0.1
@@ -70,11 +73,11 @@ def moment(stamp: bytes) -> float:
 
 def tail_offset(path: pathlib.Path, lines: int) -> int:
     """Where the last `lines` lines of a file begin."""
-    size = path.stat().st_size
-    if lines <= 0:
-        return size
-    found, position = 0, size
-    with open(path, "rb") as file:
+    with beneath.open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if lines <= 0:
+            return size
+        found, position = 0, size
         while position > 0:
             step = min(BLOCK, position)
             position -= step
@@ -143,10 +146,10 @@ async def read(path: pathlib.Path, options: Options, ended: Callable[[], bool]) 
     Follows through rotation: when the file at this path is another one, reading goes on there.
     """
     printer = Printer(options)
-    file: BinaryIO = open(path, "rb")  # noqa: SIM115, ASYNC230 - replaced on rotation; a local file
+    file = await asyncio.to_thread(beneath.open_file, path)
     try:
         if options.tail is not None:
-            file.seek(tail_offset(path, options.tail))
+            file.seek(await asyncio.to_thread(tail_offset, path, options.tail))
         while not printer.full:
             over = ended()
             data = file.read(BLOCK)
@@ -159,8 +162,9 @@ async def read(path: pathlib.Path, options: Options, ended: Callable[[], bool]) 
                 break
             following = _rotated(path, file.fileno())
             if following is not None:
-                if rest := printer.feed(file.read()):
-                    yield rest
+                while data := file.read(BLOCK):
+                    yield printer.feed(data)
+                    await asyncio.sleep(0)
                 file.close()
                 file = following
                 continue
@@ -174,8 +178,8 @@ async def read(path: pathlib.Path, options: Options, ended: Callable[[], bool]) 
 def _rotated(path: pathlib.Path, descriptor: int) -> BinaryIO | None:
     """The file that has taken this path since, opened; None while it is still the same (or there is none yet)."""
     try:
-        fresh = open(path, "rb")  # noqa: SIM115 - handed to the reader
-    except FileNotFoundError:
+        fresh = beneath.open_file(path)
+    except OSError:
         return None
     if os.path.sameopenfile(fresh.fileno(), descriptor):
         fresh.close()
@@ -191,17 +195,18 @@ def older(path: pathlib.Path) -> list[pathlib.Path]:
 def lines_of(path: pathlib.Path) -> Iterator[bytes]:
     """Raw lines of a log file, compressed or not."""
     if path.suffix == ".gz":
-        with gzip.open(path, "rb") as compressed:
+        with beneath.open_file(path) as packed, gzip.open(packed, "rb") as compressed:
             yield from compressed
     else:
-        with open(path, "rb") as file:
+        with beneath.open_file(path) as file:
             yield from file
 
 
 def last(path: pathlib.Path, lines: int, limit: int) -> str:
     """The end of a log as text: at most so many lines and bytes."""
-    with open(path, "rb") as file:
-        file.seek(tail_offset(path, lines))
+    with beneath.open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(tail_offset(path, lines), size - BLOCK))
         data = file.read(BLOCK)
     printer = Printer(Options())
     text = printer.feed(data) + printer.finish()
@@ -215,7 +220,8 @@ def rotate(path: pathlib.Path, now: float, keep: int = ROTATED_KEPT) -> None:
         if entry.suffix != ".gz":
             packed = entry.with_name(entry.name + ".gz")
             temporary = entry.with_name(entry.name + ".tmp")
-            with open(entry, "rb") as source, gzip.open(temporary, "wb") as target:
+            temporary.unlink(missing_ok=True)
+            with beneath.open_file(entry) as source, gzip.open(temporary, "xb") as target:
                 while block := source.read(BLOCK):
                     target.write(block)
             temporary.rename(packed)

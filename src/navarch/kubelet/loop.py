@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import pathlib
-import shutil
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +19,10 @@ from navarch.client import informer, kubeconfig, rest
 from navarch.client.events import Recorder
 from navarch.cri.client import Client as CriClient
 from navarch.cri.client import CriError
-from navarch.kubelet import cgroups, cleanup, configs, machine_facts, static_pods
-from navarch.kubelet.core import admission, model
+from navarch.kubelet import cgroups, cleanup, configs, image_records, machine_facts, qos, static_pods, user_namespaces
+from navarch.kubelet.core import admission, image_access, model, resources, sysctls
 from navarch.kubelet.core import node as node_core
-from navarch.kubelet.core.model import Failed, PodChanged, PodRemoved, RuntimeSeen
+from navarch.kubelet.core.model import Failed, Failure, PodChanged, PodRemoved, RuntimeSeen
 from navarch.kubelet.handlers import Handlers
 from navarch.kubelet.images import Puller
 from navarch.kubelet.node import Pressure, Reporter
@@ -32,11 +31,10 @@ from navarch.kubelet.references import References
 from navarch.kubelet.runtime import Runtime, Settings, Surroundings
 from navarch.kubelet.server import Server
 from navarch.kubelet.statuses import Statuses
-from navarch.kubelet.volumes import system
 from navarch.kubelet.volumes.mounter import Mounter, VolumeErrors
 from navarch.kubelet.volumes.tokens import Tokens
 from navarch.kubelet.worker import Tools, Worker
-from navarch.lib import tasks
+from navarch.lib import mounts, tasks
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +76,9 @@ class Options:
     container_log_max_files: int = 5
     parallel_starts: int = 8
     crash_loop_max: float = 300.0
+    allowed_unsafe_sysctls: Sequence[str] = ()
+    image_pull_credentials_verification_policy: str = "NeverVerifyPreloadedImages"
+    preloaded_images_verification_allowlist: Sequence[str] = ()
 
 
 class Kubelet:
@@ -105,16 +106,28 @@ class Kubelet:
         self.handlers = Handlers(cri)
         references = References(client)
         self.tokens = Tokens(client)
+        policy = image_access.Policy(options.image_pull_credentials_verification_policy)
+        rules = image_access.Rules(policy, options.preloaded_images_verification_allowlist)
+        self.puller = Puller(cri, image_records.Records(self.root), rules)
+        self.sysctls = sysctls.Allowlist(options.allowed_unsafe_sysctls, machine.kernel)
         self.mounter = Mounter(self.root, references, self.tokens, self.reporter.allocatable)
-        around = Surroundings(lambda: ips, self.reporter.allocatable, self.services.list, self.services.synced.is_set)
-        self.runtime = Runtime(cri, self.mounter, Puller(cri), references, self.handlers, self._settings(machine.memory), around)
+        around = Surroundings(lambda: ips, self.reporter.allocatable, self.services.list, self.services.synced.is_set, lambda: self.reporter.handlers)
+        ids = user_namespaces.UserNamespaces(self.root / "pods", user_namespaces.of_node())
+        self.runtime = Runtime(cri, self.mounter, self.puller, references, self.handlers, self._settings(machine.memory), around, ids)
         self.observer = Observer(cri, self.runtime, self._seen)
         statuses = Statuses(client, group, self._removed)
         slots = asyncio.Semaphore(options.parallel_starts)
         self.tools = Tools(self.runtime, statuses, self.recorder, group, slots, self._gone)
-        self.cleaner = cleanup.Cleaner(cri, self.observer, self.workers, self.mounter, options, group)
+        pids = machine_facts.process_ids()
+        whole = resources.node_cgroup(machine.cpus, machine.memory, pids, options.kube_reserved)
+        self.classes = qos.Classes(options.cgroup_root, whole, self._active)
+        self.cleaner = cleanup.Cleaner(cri, self.observer, self.workers, self.runtime, options, group)
         self._first_look: dict[str, RuntimeSeen] = {}
         self._adopting = True
+
+    def _active(self) -> list[v1.Pod]:
+        """Pods that may use something of the node."""
+        return [w.pod for w in self.workers.values() if w.state.life in (model.Life.SYNCING, model.Life.TERMINATING) and not w.state.failure]
 
     def _settings(self, memory: int) -> Settings:
         options = self.options
@@ -139,24 +152,35 @@ class Kubelet:
     def update(self, pod: v1.Pod) -> None:
         """A pod to run as this object says."""
         if static_pods.is_mirror(pod):
+            shown = self.workers.get(static_pods.mirrored(pod))
+            if shown is not None:
+                self.tools.statuses.seen(shown.pod, shown.state.status, pod)
             return
+        self.classes.changed()
         worker = self.workers.get(_uid(pod))
         if worker is not None:
+            self.tools.statuses.seen(pod, worker.state.status, pod)
             worker.dispatch(PodChanged(pod))
             return
         worker = Worker(pod, self.facts, self.tools)
-        others = [other.pod for other in self.workers.values()]
         self.workers[_uid(pod)] = worker
         seen = self._first_look.pop(_uid(pod), None)
         if seen is not None:
             worker.adopt(seen)
-        elif _fresh(pod):
-            failure = admission.check(pod, self.nodes.get(self.name), self.reporter.allocatable(), others)
+        else:
+            failure = self._refusal(pod)
             if failure is not None:
                 self.recorder.event(pod, "Warning", failure.reason, failure.message.removeprefix("Pod was rejected: "))
                 worker.dispatch(Failed(failure))
                 return
         worker.dispatch(PodChanged(pod))
+
+    def _refusal(self, pod: v1.Pod) -> Failure | None:
+        """Why a pod of which nothing runs may not run here. What a pod may do to the node is asked each time, whether it fits only once."""
+        if not _fresh(pod):
+            return admission.rejected(self.sysctls.check(pod))
+        others = [worker.pod for uid, worker in self.workers.items() if uid != _uid(pod)]
+        return admission.check(pod, self.nodes.get(self.name), self.reporter.allocatable(), others, self.sysctls)
 
     def remove(self, uid: str) -> None:
         """A pod that is gone from its source."""
@@ -169,6 +193,7 @@ class Kubelet:
 
     def _gone(self, uid: str) -> None:
         self.workers.pop(uid, None)
+        self.classes.changed()
         self.tools.statuses.forget(uid)
         self.cleaner.pod_gone(uid)
 
@@ -188,6 +213,7 @@ class Kubelet:
         await self._await_runtime()
         group.start("events", self.recorder.run())
         group.start("services", self.services.run())
+        self.nodes.subscribe(lambda _: self.reporter.seen(self.nodes.get(self.name)))
         group.start("node", self.nodes.run())
         if self.options.register_node:
             await self.reporter.register(self.options.node_labels, self.options.register_with_taints)
@@ -202,6 +228,10 @@ class Kubelet:
             await asyncio.wait_for(self.services.synced.wait(), 5.0)
         self._adopt()
         self.pods.subscribe(self.changed)
+        if self.options.cgroups_per_qos:
+            # Once the pods are known, and before anything is started for them.
+            self.classes.make()
+            group.start("qos cgroups", self.classes.run())
         self._first_look.clear()
         group.start("observer", self.observer.run())
         group.start("runtime events", self.observer.listen())
@@ -232,7 +262,15 @@ class Kubelet:
                     told = True
                 await asyncio.sleep(0.2)
         await self.runtime.keeper.find(self.cri)
+        await self._settle_pulls()
         self.reporter.identity = node_core.Identity(self.name, self.facts.ips, self.options.port, f"{name}://{version}", self.options.max_pods)
+
+    async def _settle_pulls(self) -> None:
+        """Before any pod asks for an image: what the last kubelet was pulling counts as pulled."""
+        try:
+            await self.puller.settle()
+        except CriError as error:
+            log.warning("cannot list images: %s", error)
 
     async def _first_look_at_runtime(self) -> None:
         """What runs already; a runtime that has just started may need a moment before it can list."""
@@ -295,10 +333,12 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
 
 
 def take_down(options: Options) -> None:
-    """Removes what a stopped kubelet leaves behind on the machine: mounts, pod folders, cgroups. Containers must be gone."""
+    """Removes what a stopped kubelet leaves behind on the machine: mounts and cgroups. Containers must be gone.
+
+    The pods' folders stay: pods live on in the API, and what they wrote into their emptyDirs is theirs until they are deleted.
+    """
     root = pathlib.Path(options.root_dir)
-    for point in system.mounts_below(root):
-        system.unmount(point)
-    shutil.rmtree(root / "pods", ignore_errors=True)
+    for point in mounts.below(root):
+        mounts.unmount(point)
     # A root of our own goes, too; the machine's does not.
     cgroups.remove(options.cgroup_root if options.cgroup_root.strip("/") else f"/{cgroups.KUBEPODS}")

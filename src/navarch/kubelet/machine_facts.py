@@ -61,6 +61,12 @@ def memory_total() -> int:
     return meminfo().get("MemTotal", 0)
 
 
+def process_ids() -> int:
+    """How many processes and threads the machine can have; 0 when it does not tell."""
+    found = [int(text) for name in ("pid_max", "threads-max") if (text := _text(f"/proc/sys/kernel/{name}")).isdigit()]
+    return min(found, default=0)
+
+
 def resolv_conf(path: str = "/etc/resolv.conf") -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Name servers, search domains and options of the node."""
     servers, searches, options = [], [], []

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from navarch.api.coordination import v1 as coordination_v1
 from navarch.api.core import v1
@@ -22,7 +23,7 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.client.events import Recorder
 from navarch.client.rest import Client, Unreachable
 from navarch.cri.client import Client as CriClient
-from navarch.cri.client import CriError
+from navarch.cri.client import CriError, Handler, Status
 from navarch.kubelet import machine_facts
 from navarch.kubelet.core import node
 from navarch.lib import backoff
@@ -59,14 +60,17 @@ class Reporter:
         self._machine = machine
         self._root = root
         self._reserved = reserved
-        self._sent: v1.NodeStatus | None = None
-        self._sent_at = 0.0
+        self._runtime = node.RuntimeHealth()
+        self._sent_at = -REPORT_EVERY
         self._ready: bool | None = None
         self._images_at = 0.0
         self._images: list[v1.ContainerImage] = []
         self._poke = asyncio.Event()
         self.identity = identity
+        self.handlers: Mapping[str, Handler] = {}
+        self._groups_policy: bool | None = None
         self.current: v1.Node | None = None
+        """The API's copy: what our last write was answered with, or what the watch has told since."""
         self.registered = asyncio.Event()
         self.extra_problems: Callable[[], Sequence[str]] = lambda: ()
         self.pressures: Callable[[], tuple[bool, bool, bool]] = lambda: (False, False, False)
@@ -74,6 +78,18 @@ class Reporter:
     def poke(self) -> None:
         """Looks at the node's health soon."""
         self._poke.set()
+
+    def seen(self, copy: v1.Node | None) -> None:
+        """What the API server has of this node. Where somebody else wrote something else, the status is sent again soon."""
+        if copy is None or (self.current is not None and _version(copy) < _version(self.current) and not self._due()):
+            return
+        self.current = copy
+        if self.registered.is_set() and time.monotonic() - self._sent_at >= CHECK_EVERY:
+            # Otherwise the next check is soon enough: whoever writes again and again is not answered each time.
+            self.poke()
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._sent_at >= REPORT_EVERY
 
     def allocatable(self) -> dict[str, str]:
         """What pods may use of this node."""
@@ -115,7 +131,7 @@ class Reporter:
                 await self._report()
             except (errors.ApiError, Unreachable) as error:
                 log.warning("cannot report the node's status: %s", error)
-                self._sent = None
+                self._sent_at = -REPORT_EVERY
             wait = CHECK_EVERY if self._ready else CHECK_UNREADY
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._poke.wait(), wait)
@@ -123,18 +139,16 @@ class Reporter:
 
     async def _report(self) -> None:
         held = (self.current.status if self.current else None) or v1.NodeStatus()
-        fresh = await self._status(self._sent or held)
-        now = time.monotonic()
+        fresh = await self._status(held)
         ready = any(c.type == "Ready" and c.status == "True" for c in fresh.conditions or ())
-        due = now - self._sent_at >= REPORT_EVERY
-        if self._sent is not None and not due and not node.meaningful(self._sent, fresh):
+        if not self._due() and not node.meaningful(held, fresh):
             self._ready = ready
             return
         body = {"status": {k: v for k, v in codec.to_tree(fresh).items() if k not in ("volumesAttached", "config", "phase")}}
         # Addresses are merged by type: one that is gone must be said to be.
         body["status"]["addresses"] = [*body["status"]["addresses"], {"$patch": "replace"}]
         self.current = await self._client.patch(v1.Node, self.identity.name, body, how="strategic", subresource="status")
-        self._sent, self._sent_at = fresh, now
+        self._sent_at = time.monotonic()
         if ready != self._ready:
             reason = "NodeReady" if ready else "NodeNotReady"
             if self._ready is not None or ready:
@@ -145,23 +159,21 @@ class Reporter:
         memory, disk, pids = self.pressures()
         problems = await self._problems()
         health = node.Health(problems, memory, disk, pids)
-        return node.status(self._machine, self.identity, self._reserved, health, await self._image_list(), held, time.time())
+        fresh = node.status(self._machine, self.identity, self._reserved, health, await self._image_list(), held, time.time())
+        fresh.runtimeHandlers = _runtime_handlers(self.handlers)
+        fresh.features = v1.NodeFeatures(supplementalGroupsPolicy=self._groups_policy) if self._groups_policy is not None else None
+        return fresh
 
     async def _problems(self) -> list[str]:
+        now = time.monotonic()
         try:
-            found, _ = await self._cri.status()
+            found = await self._cri.status()
         except CriError as error:
-            return [f"container runtime is down: {error}"]
-        problems = []
-        for condition in found:
-            if condition.status:
-                continue
-            details = f"{condition.type}=false reason:{condition.reason} message:{condition.message}"
-            if condition.type == "NetworkReady":
-                problems.append(f"container runtime network not ready: {details}")
-            elif condition.type == "RuntimeReady":
-                problems.append(f"container runtime not ready: {details}")
-        return [*problems, *self.extra_problems()]
+            self._runtime = dataclasses.replace(self._runtime, error=str(error))
+        else:
+            self.handlers, self._groups_policy = found.handlers, found.supplemental_groups_policy
+            self._runtime = node.RuntimeHealth(now, tuple(_complaints(found)))
+        return [*self._runtime.problems(now), *self.extra_problems()]
 
     async def _image_list(self) -> list[v1.ContainerImage]:
         if time.monotonic() - self._images_at > 30.0:
@@ -204,6 +216,35 @@ class Reporter:
                 return await self._client.create(fresh)
         held.spec = spec
         return await self._client.update(held)
+
+
+def _complaints(found: Status) -> Iterator[str]:
+    """What the runtime says it cannot do, in upstream's words."""
+    for condition in found.conditions:
+        details = f"{condition.type}=false reason:{condition.reason} message:{condition.message}"
+        if condition.status:
+            continue
+        if condition.type == "NetworkReady":
+            yield f"container runtime network not ready: {details}"
+        elif condition.type == "RuntimeReady":
+            yield f"container runtime not ready: {details}"
+
+
+def _runtime_handlers(handlers: Mapping[str, Handler]) -> list[v1.NodeRuntimeHandler] | None:
+    """What the runtime's handlers can do, as the Node shows it."""
+    return [
+        v1.NodeRuntimeHandler(
+            name=name,
+            features=v1.NodeRuntimeHandlerFeatures(recursiveReadOnlyMounts=can.recursive_read_only_mounts, userNamespaces=can.user_namespaces),
+        )
+        for name, can in sorted(handlers.items())
+    ] or None
+
+
+def _version(held: v1.Node) -> int:
+    """The resourceVersion as the number it is."""
+    text = (held.metadata and held.metadata.resourceVersion) or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 class Pressure:

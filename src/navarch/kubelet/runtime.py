@@ -7,10 +7,8 @@ whether or when: those are `core.machine`'s. Upstream's counterpart is pkg/kubel
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
-import os
 import pathlib
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,25 +18,26 @@ from navarch.api.core import v1
 from navarch.api.node import v1 as node_v1
 from navarch.api.scalars import Quantity
 from navarch.client.rest import Unreachable
-from navarch.cri.client import Client, ContainerStatus, CriError
+from navarch.cri.client import Client, CriError, Handler
 from navarch.cri.proto import Message
-from navarch.kubelet import cgroups, configs, log_keeper, logs
+from navarch.kubelet import cgroups, configs, container_views, log_keeper
 from navarch.kubelet.core import containers, downward, env, resources
 from navarch.kubelet.core.env import ConfigError
-from navarch.kubelet.core.model import ContainerView, Running, SandboxView
+from navarch.kubelet.core.model import ContainerView, SandboxView
 from navarch.kubelet.core.payload import PayloadError
 from navarch.kubelet.handlers import Answer, BadHandler, Handlers
 from navarch.kubelet.images import Puller, StartError, Tell
 from navarch.kubelet.references import References
+from navarch.kubelet.user_namespaces import NoIds, Range, UserNamespaces
 from navarch.kubelet.volumes.mounter import Mounter
+from navarch.lib import beneath
 from navarch.machinery import errors
 
 log = logging.getLogger(__name__)
 
 MIN_GRACE = 2
 """Even a container to be killed at once gets this many seconds, as upstream gives it."""
-MESSAGE_LIMIT = 4096
-MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES = 80, 2048
+ENV_FILE_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Surroundings:
     allocatable: Callable[[], Mapping[str, Quantity]]
     services: Callable[[], Iterable[v1.Service]]
     services_ready: Callable[[], bool]
+    handlers: Callable[[], Mapping[str, Handler]]
 
 
 class Runtime:
@@ -75,6 +75,7 @@ class Runtime:
         handlers: Handlers,
         settings: Settings,
         around: Surroundings,
+        user_namespaces: UserNamespaces,
     ) -> None:
         self.cri = cri
         self.mounter = mounter
@@ -82,18 +83,19 @@ class Runtime:
         self.settings = settings
         self.around = around
         self.keeper = log_keeper.Keeper()
-        self._puller = puller
+        self.puller = puller
         self._references = references
+        self._user_namespaces = user_namespaces
 
     # ---- sandboxes -----------------------------------------------------------------------------------------------------------
 
     async def make_sandbox(self, pod: v1.Pod, attempt: int) -> SandboxView:
         """Makes the pod's sandbox with its network. CriError or ConfigError when it cannot be."""
+        handler = await self._handler(pod)
+        self._need_user_namespaces(pod, handler)
         config = self.sandbox_config(pod, attempt)
         pathlib.Path(config.log_directory).mkdir(parents=True, exist_ok=True)
-        if self.settings.pod_cgroups:
-            cgroups.make(config.linux.cgroup_parent, resources.pod_cgroup(pod))
-        handler = await self._handler(pod)
+        self._set_pod_cgroup(pod)
         sandbox_id = await self.cri.run_sandbox(config, handler)
         status = await self.cri.sandbox_status(sandbox_id)
         return SandboxView(sandbox_id, attempt, status.ready, status.created_at / 1e9, status.ips)
@@ -101,7 +103,31 @@ class Runtime:
     def sandbox_config(self, pod: v1.Pod, attempt: int) -> Message:
         """The sandbox's configuration, the same each time it is made."""
         parent = cgroups.parent_of(self.settings.cgroup_root, pod) if self.settings.pod_cgroups else ""
-        return configs.sandbox(pod, attempt, self.settings.dns, self.settings.logs, parent)
+        return configs.sandbox(pod, attempt, self.settings.dns, self.settings.logs, parent, self._user_range(pod))
+
+    def _need_user_namespaces(self, pod: v1.Pod, handler: str) -> None:
+        """Refuses a pod that wants users of its own where the runtime would give it the node's."""
+        if not (pod.spec and pod.spec.hostUsers is False):
+            return
+        handlers = self.around.handlers()
+        if handlers and handler not in handlers:
+            raise ConfigError(f'can\'t set `spec.hostUsers: false`, {_of(handler)}: the handler "{handler}" is not known')
+        if not handlers or not handlers[handler].user_namespaces:
+            raise ConfigError(f"can't set `spec.hostUsers: false`, {_of(handler)}")
+
+    def _user_range(self, pod: v1.Pod) -> Range | None:
+        """The node's ids behind the pod's own users; None for the node's users."""
+        if not (pod.spec and pod.spec.hostUsers is False):
+            return None
+        try:
+            return self._user_namespaces.range_of((pod.metadata and pod.metadata.uid) or "")
+        except NoIds as error:
+            raise ConfigError(str(error)) from None
+
+    async def remove(self, uid: str) -> None:
+        """Takes away what the node keeps of a pod without processes: mounts, files, ids. OSError when a mount stays."""
+        await self.mounter.remove(uid)
+        self._user_namespaces.release(uid)
 
     async def _handler(self, pod: v1.Pod) -> str:
         name = pod.spec.runtimeClassName if pod.spec else None
@@ -120,7 +146,7 @@ class Runtime:
         policy = spec.imagePullPolicy or "IfNotPresent"
         found = [await self._secret(pod, ref.name or "") for ref in (pod.spec and pod.spec.imagePullSecrets) or ()]
         config = self.sandbox_config(pod, sandbox.attempt)
-        image = await self._puller.ensure(spec.image or "", policy, [s for s in found if s is not None], config, tell)
+        image = await self.puller.ensure(spec.image or "", policy, [s for s in found if s is not None], config, tell)
         return image.id, image.uid, image.username
 
     async def _secret(self, pod: v1.Pod, name: str) -> v1.Secret | None:
@@ -181,7 +207,7 @@ class Runtime:
         ips = sandbox.ips or (self.around.host_ips() if pod.spec and pod.spec.hostNetwork else ())
         paths = await self._volume_paths(pod, spec)
         variables = env.variables(pod, spec, await self._sources(pod, spec, ips, paths))
-        mounts = self._mounts(pod, spec, paths, variables)
+        mounts = await self._mounts(pod, spec, paths, variables)
         mounts += self._own_mounts(pod, spec, ips)
         ephemeral = next((c for c in (pod.spec and pod.spec.ephemeralContainers) or () if c.name == spec.name), None)
         target = ""
@@ -199,6 +225,7 @@ class Runtime:
             image_uid=image[1],
             image_username=image[2],
             target_id=target,
+            user_range=self._user_range(pod),
         )
 
     async def _volume_paths(self, pod: v1.Pod, spec: v1.Container) -> dict[str, pathlib.Path]:
@@ -230,10 +257,24 @@ class Runtime:
             pod_ips=ips,
             host_ips=self.around.host_ips(),
             allocatable=self.around.allocatable(),
-            read_file=lambda volume, path, key: _value_in_file(paths.get(volume), path, key),
+            files={name: await self._file(paths, *name) for name in sorted(env.files(spec))},
         )
 
-    def _mounts(self, pod: v1.Pod, spec: v1.Container, paths: Mapping[str, pathlib.Path], variables: Mapping[str, str]) -> list[configs.Mount]:
+    @staticmethod
+    async def _file(paths: Mapping[str, pathlib.Path], volume: str, path: str) -> bytes | None:
+        """A file in a volume for the environment. Containers write there: it may be anything and of any size."""
+        if volume not in paths:
+            raise ConfigError(f'cannot find the volume "{volume}" referenced by FileKeyRef')
+        try:
+            content = await asyncio.to_thread(beneath.read, paths[volume], path, ENV_FILE_LIMIT + 1)
+        except OSError as error:
+            log.info("environment file %r of volume %s: %s", path, volume, error)
+            return None
+        if len(content) > ENV_FILE_LIMIT:
+            raise ConfigError("couldn't parse env file")
+        return content
+
+    async def _mounts(self, pod: v1.Pod, spec: v1.Container, paths: Mapping[str, pathlib.Path], variables: Mapping[str, str]) -> list[configs.Mount]:
         result = []
         volumes = (pod.spec and pod.spec.volumes) or ()
         read_only = {v.name for v in volumes if v.configMap or v.secret or v.downwardAPI or v.projected}
@@ -247,10 +288,7 @@ class Runtime:
             if mount.subPathExpr:
                 sub_path = env.expand(mount.subPathExpr, _strict(variables))
             if sub_path:
-                try:
-                    path = self.mounter.sub_path(pod, spec.name or "", index, name, path, sub_path)
-                except OSError as error:
-                    raise ConfigError(f'failed to prepare subPath for volumeMount "{name}" of container "{spec.name}": {error}') from None
+                path = await self.mounter.sub_path(pod, spec.name or "", index, name, path, sub_path)
             elif not path.exists():
                 path.mkdir(parents=True, mode=0o750)
             inside = mount.mountPath or ""
@@ -289,9 +327,11 @@ class Runtime:
             if error.code == "NotFound":
                 return None
             raise
+        message = status.message
         if status.state == "exited":
             self.keeper.rescue(container_id, status.log_path)
-        return _view(status, sandbox_id)
+            message = await asyncio.to_thread(container_views.termination_message, status) or status.message
+        return container_views.view(status, sandbox_id, message)
 
     # ---- hooks, stopping -----------------------------------------------------------------------------------------------------
 
@@ -332,9 +372,18 @@ class Runtime:
     async def resize(self, pod: v1.Pod, spec: v1.Container, container_id: str) -> None:
         """Gives a running container's cgroup the values of its spec."""
         values = resources.cgroup_values(pod, spec, self.settings.memory)
+        self._set_pod_cgroup(pod)
+        await self.cri.update_container(container_id, configs.linux_resources(values))
+        # The kernel refuses a quota below that of a container inside, so what shrinks is set once more.
+        self._set_pod_cgroup(pod)
+
+    def _set_pod_cgroup(self, pod: v1.Pod) -> None:
         if self.settings.pod_cgroups:
             cgroups.make(cgroups.parent_of(self.settings.cgroup_root, pod), resources.pod_cgroup(pod))
-        await self.cri.update_container(container_id, configs.linux_resources(values))
+
+
+def _of(handler: str) -> str:
+    return f'RuntimeClass handler "{handler}" does not support user namespaces' if handler else "runtime does not support user namespaces"
 
 
 def _strict(variables: Mapping[str, str]) -> Callable[[str], str | None]:
@@ -344,56 +393,3 @@ def _strict(variables: Mapping[str, str]) -> Callable[[str], str | None]:
         return variables[name]
 
     return lookup
-
-
-def _value_in_file(folder: pathlib.Path | None, path: str, key: str) -> str | None:
-    """A variable's value from a file of lines KEY='value'."""
-    if folder is None or ".." in path.split("/"):
-        return None
-    with contextlib.suppress(OSError):
-        for line in (folder / path).read_text().splitlines():
-            name, equals, value = line.partition("=")
-            if equals and name.strip() == key and not line.lstrip().startswith("#"):
-                value = value.strip()
-                return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
-    return None
-
-
-def _view(status: ContainerStatus, sandbox_id: str) -> ContainerView:
-    message = status.message
-    if status.state == "exited":
-        message = _termination_message(status) or status.message
-    reason = status.reason
-    if status.state == "exited" and not reason:
-        reason = "Completed" if status.exit_code == 0 else "Error"
-    return ContainerView(
-        id=status.id,
-        name=status.name,
-        sandbox_id=sandbox_id,
-        attempt=status.attempt,
-        state=Running(status.state),
-        created_at=status.created_at / 1e9,
-        hash=status.annotations.get(configs.HASH, ""),
-        image=status.image,
-        image_ref=status.image_ref,
-        started_at=status.started_at / 1e9,
-        finished_at=status.finished_at / 1e9,
-        exit_code=status.exit_code,
-        reason=reason,
-        message=message,
-        user=status.user,
-    )
-
-
-def _termination_message(status: ContainerStatus) -> str:
-    """What the container left in its message file, or the end of its log where it asked for that."""
-    inside = status.annotations.get(configs.MESSAGE_PATH, "")
-    policy = status.annotations.get(configs.MESSAGE_POLICY, "")
-    text = ""
-    host_path = status.mounts.get(inside) if inside else None
-    if host_path:
-        with contextlib.suppress(OSError), open(host_path, "rb") as file:
-            text = file.read(MESSAGE_LIMIT).decode("utf-8", "replace")
-    if not text and policy == "FallbackToLogsOnError" and status.exit_code != 0 and os.path.exists(status.log_path):
-        text = logs.last(pathlib.Path(status.log_path), MESSAGE_LOG_LINES, MESSAGE_LOG_BYTES)
-    return text

@@ -6,6 +6,7 @@ the node's workers and their runtime. Upstream's counterpart is pkg/kubelet/serv
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import logging
@@ -27,6 +28,7 @@ from navarch.kubelet.access import Access
 from navarch.kubelet.core import containers
 from navarch.kubelet.core.model import ContainerView, Running, State
 from navarch.kubelet.stats import Meter, exposition
+from navarch.lib import beneath, tls
 from navarch.machinery import codec, timestamps
 
 log = logging.getLogger(__name__)
@@ -109,13 +111,9 @@ class Server:
         certificate, key = options.tls_cert_file, options.tls_private_key_file
         if not certificate:
             certificate, key = own_certificate(self._root / "pki", self._node, self._ips)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate, key)
+        context = tls.server_context(certificate, key)
         if options.client_ca_file:
-            context.load_verify_locations(options.client_ca_file)
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            context.verify_mode = ssl.CERT_OPTIONAL
+            context.ask_for_certificates([options.client_ca_file])
         return context
 
     @web.middleware
@@ -227,9 +225,13 @@ class Server:
         path = self._log_path(state, view)
         answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
         answer.enable_chunked_encoding()
-        if not path.exists():
+        try:
+            (await asyncio.to_thread(beneath.open_file, path)).close()
+        except FileNotFoundError:
             await answer.prepare(request)
             return answer
+        except OSError as error:
+            raise web.HTTPBadRequest(text=f"failed to open log file {path}: {error.strerror}") from None
         uid, container_id = (state.pod.metadata and state.pod.metadata.uid) or "", view.id
 
         def ended() -> bool:

@@ -33,6 +33,11 @@ def is_mirror(pod: v1.Pod) -> bool:
     return MIRROR in ((pod.metadata and pod.metadata.annotations) or {})
 
 
+def mirrored(pod: v1.Pod) -> str:
+    """The uid of the static pod that a mirror shows."""
+    return ((pod.metadata and pod.metadata.annotations) or {}).get(MIRROR, "")
+
+
 def is_static(pod: v1.Pod) -> bool:
     """Whether a pod came from a manifest on this node."""
     return ((pod.metadata and pod.metadata.annotations) or {}).get(SOURCE) == "file"

@@ -1,7 +1,9 @@
 """Sends pod statuses to the API server: the newest of each pod, one request per pod at a time, important ones at once.
 
 A status that only reports progress of a pod that is still Pending waits a moment, since most often the next one follows within
-milliseconds. What fails is tried again until it works or the pod is gone. Upstream's counterpart is pkg/kubelet/status's manager.
+milliseconds. What fails is tried again until it works or the pod is gone. What was said is also held against the API's copy: where somebody
+else has written over it, it is said again, since nobody knows better than the kubelet. Upstream's counterpart is pkg/kubelet/status's
+manager.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +19,15 @@ from typing import Any
 from navarch.api.core import v1
 from navarch.client.rest import Client, Unreachable
 from navarch.kubelet import static_pods
-from navarch.kubelet.core.status import OWN_CONDITIONS, RESIZING
+from navarch.kubelet.core import published
 from navarch.lib import backoff, tasks
-from navarch.machinery import codec, errors
+from navarch.machinery import errors
 
 log = logging.getLogger(__name__)
 
 PROGRESS_WAIT = 0.25
+RECONCILE_EVERY = 10.0
+"""Somebody who writes the same field again and again is answered no more often than this; upstream's syncPeriod."""
 
 
 @dataclass
@@ -30,11 +35,21 @@ class _Outbox:
     """What is to be told of one pod."""
 
     pod: v1.Pod
+    said: v1.PodStatus | None = None
+    """What the kubelet says now, sent or not."""
     status: v1.PodStatus | None = None
-    sent: v1.PodStatus | None = None
+    """What is still to be sent of it."""
+    held: v1.PodStatus | None = None
+    """The API's copy, as far as is known."""
+    version: int = 0
+    """The resourceVersion of that copy."""
+    answered_at: float = 0.0
+    """When the API server last answered a write of ours; seconds of the monotonic clock."""
     delete: bool = False
     urgent: asyncio.Event = field(default_factory=asyncio.Event)
     running: bool = False
+    repeat: asyncio.TimerHandle | None = None
+    repeated_at: float = -RECONCILE_EVERY
 
 
 class Statuses:
@@ -49,8 +64,8 @@ class Statuses:
     def put(self, pod: v1.Pod, status: v1.PodStatus) -> None:
         """Queues a status; it replaces one that has not been sent yet."""
         box = self._box(pod)
-        before = box.status or box.sent
-        box.status = status
+        before = box.said
+        box.said = box.status = status
         if not _progress(before, status):
             box.urgent.set()
         self._wake(box)
@@ -62,11 +77,39 @@ class Statuses:
         box.urgent.set()
         self._wake(box)
 
+    def seen(self, pod: v1.Pod, said: v1.PodStatus | None, copy: v1.Pod) -> None:
+        """The API's copy of a pod (of a static one: its mirror). If it says something else than the kubelet, that is sent again."""
+        box = self._box(pod)
+        if not _newer(box, copy):
+            return
+        box.held, box.version = copy.status, _version(copy)
+        box.said = box.said or said
+        self._reconcile(box)
+
+    def _reconcile(self, box: _Outbox) -> None:
+        """Sends again what the API's copy does not say, if nothing is on its way that would say it."""
+        if box.said is not None and box.status is None and box.repeat is None and published.differs(box.held, box.said):
+            delay = max(0.0, box.repeated_at + RECONCILE_EVERY - time.monotonic())
+            box.repeat = asyncio.get_running_loop().call_later(delay, self._repeat, box)
+
+    def _repeat(self, box: _Outbox) -> None:
+        box.repeat = None
+        if self._boxes.get(_uid(box.pod)) is not box or box.status is not None or box.said is None:
+            return
+        if published.differs(box.held, box.said):
+            log.info("the status of pod %s was changed by somebody else, publishing it again", _name(box.pod))
+            box.repeated_at = time.monotonic()
+            box.status = box.said
+            box.urgent.set()
+            self._wake(box)
+
     def forget(self, uid: str) -> None:
         """Drops a pod that is gone."""
         box = self._boxes.pop(uid, None)
         if box is not None:
             box.status, box.delete = None, False
+            if box.repeat is not None:
+                box.repeat.cancel()
 
     def _box(self, pod: v1.Pod) -> _Outbox:
         uid = _uid(pod)
@@ -74,13 +117,14 @@ class Statuses:
         if box is None:
             box = self._boxes[uid] = _Outbox(pod)
         box.pod = pod
+        if not static_pods.is_static(pod) and _newer(box, pod):
+            box.held, box.version = pod.status, _version(pod)
         return box
 
     def _wake(self, box: _Outbox) -> None:
         if not box.running:
             box.running = True
-            meta = box.pod.metadata
-            self._group.start(f"status {meta.namespace}/{meta.name}" if meta else "status", self._run(box))
+            self._group.start(f"status {_name(box.pod)}", self._run(box))
 
     async def _run(self, box: _Outbox) -> None:
         waits = backoff.Backoff(backoff.RECONNECT)
@@ -101,7 +145,7 @@ class Statuses:
                     box.status, box.delete = None, False
                     self._removed(_uid(box.pod))
                 except (errors.ApiError, Unreachable) as error:
-                    log.warning("status of pod %s: %s", box.pod.metadata.name if box.pod.metadata else "", error)
+                    log.warning("status of pod %s: %s", _name(box.pod), error)
                     await asyncio.sleep(waits.next())
                     box.urgent.set()
         finally:
@@ -111,15 +155,20 @@ class Statuses:
         meta = box.pod.metadata
         assert meta is not None
         if (status := box.status) is not None:
-            body: dict[str, Any] = {"status": patch(box.sent or box.pod.status, status)}
+            body: dict[str, Any] = {"status": published.patch(box.held, status)}
             if not static_pods.is_static(box.pod):
                 body["metadata"] = {"uid": meta.uid}
-            await self._client.patch(v1.Pod, meta.name or "", body, meta.namespace or "", how="strategic", subresource="status")
-            box.sent = status
-            if box.status is status:
-                box.status = None
-            else:
+            answer = await self._client.patch(v1.Pod, meta.name or "", body, meta.namespace or "", how="strategic", subresource="status")
+            box.answered_at = time.monotonic()
+            overtaken = not _newer(box, answer)
+            if not overtaken:
+                box.held, box.version = answer.status, _version(answer)
+            if box.status is not status:
                 return
+            box.status = None
+            if overtaken:
+                # Somebody wrote while our answer was on its way, and the watch has told so before.
+                self._reconcile(box)
         if box.delete:
             await self._client.delete(v1.Pod, meta.name or "", meta.namespace or "", uid=meta.uid, grace=0)
             box.delete = False
@@ -128,6 +177,24 @@ class Statuses:
 
 def _uid(pod: v1.Pod) -> str:
     return (pod.metadata and pod.metadata.uid) or ""
+
+
+def _name(pod: v1.Pod) -> str:
+    return f"{pod.metadata.namespace}/{pod.metadata.name}" if pod.metadata else ""
+
+
+def _version(pod: v1.Pod) -> int:
+    """The resourceVersion as the number it is; 0 for a pod that no API server has."""
+    text = (pod.metadata and pod.metadata.resourceVersion) or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _newer(box: _Outbox, pod: v1.Pod) -> bool:
+    """Whether this copy is not older than the one known: the watch lags behind the answers to our own writes, but not for long.
+
+    A lower version that stays is that of a store restored from a backup.
+    """
+    return _version(pod) >= box.version or time.monotonic() - box.answered_at > RECONCILE_EVERY
 
 
 def _progress(before: v1.PodStatus | None, status: v1.PodStatus) -> bool:
@@ -140,25 +207,3 @@ def _progress(before: v1.PodStatus | None, status: v1.PodStatus) -> bool:
             if waiting is None or waiting.reason not in ("ContainerCreating", "PodInitializing"):
                 return False
     return True
-
-
-def patch(before: v1.PodStatus | None, status: v1.PodStatus) -> dict[str, Any]:
-    """A strategic merge patch that sets the kubelet's part of a status: foreign conditions stay, what is gone becomes null."""
-    tree = codec.to_tree(status)
-    held = codec.to_tree(before) if before is not None else {}
-    for key in held:
-        if key not in tree and key != "conditions":
-            tree[key] = None
-    tree["conditions"] = [c for c in tree.get("conditions", ()) if c["type"] in (*OWN_CONDITIONS, "DisruptionTarget")]
-    kept = {c["type"] for c in tree["conditions"]}
-    for condition in held.get("conditions", ()):
-        if condition["type"] == RESIZING and RESIZING not in kept:
-            tree["conditions"].append({"type": RESIZING, "$patch": "delete"})
-    for key in ("podIPs", "hostIPs"):
-        if tree.get(key) == held.get(key):
-            tree.pop(key, None)
-        elif tree.get(key) is not None and held.get(key):
-            tree[key] = [*tree[key], {"$patch": "replace"}]
-    for key in ("resourceClaimStatuses", "extendedResourceClaimStatus", "nominatedNodeName"):
-        tree.pop(key, None)
-    return tree

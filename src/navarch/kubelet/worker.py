@@ -212,7 +212,7 @@ class Worker:
     async def _remove_volumes(self) -> None:
         for attempt in range(20):
             try:
-                await self._tools.runtime.mounter.remove(self.uid)
+                await self._tools.runtime.remove(self.uid)
                 break
             except OSError as error:
                 log.warning("volumes of pod %s: %s", self.uid, error)

@@ -15,6 +15,7 @@ upstream's, since clients and tests read them (k8s.io/apimachinery/pkg/api/error
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -201,6 +202,35 @@ def forbidden(group: str, resource: str, name: str, why: str) -> Forbidden:
 
 def internal(why: str) -> InternalError:
     return InternalError(f"Internal error occurred: {why}", causes=[meta_v1.StatusCause(message=why)])
+
+
+def answered(code: int, resource: str, name: str, text: str) -> ApiError:
+    """What a server behind ours answered in plain words, as a Status: `text` is the body of its answer with this code."""
+    if code == 500:
+        return internal(text)
+    if code == 400:
+        return BadRequest(text)
+    kind = next((c for c in _CLASSES.values() if c.code == code), InternalError if code > 500 else Unknown)
+    words = _ANSWERED.get(code, f"the server responded with the status code {code} but did not return more information")
+    if code in (403, 415) or (code == 406 and text not in ("", "unknown")):
+        words = text
+    elif code > 500 and code not in _ANSWERED:
+        words = f"an error on the server ({json.dumps(text)}) has prevented the request from succeeding"
+    # The blank is where upstream has a verb, if it knows one.
+    return kind(f"{words} ( {resource} {name})", kind=resource, name=name, code=code)
+
+
+_ANSWERED = {
+    401: "the server has asked for the client to provide credentials",
+    404: "the server could not find the requested resource",
+    405: "the server does not allow this method on the requested resource",
+    406: "the server was unable to respond with a content type that the client supports",
+    409: "the server reported a conflict",
+    422: "the server rejected our request due to an error in our request",
+    429: "the server has received too many requests and has asked us to try again later",
+    503: "the server is currently unable to handle the request",
+    504: "the server was unable to return a response in the time allotted, but may still be processing the request",
+}
 
 
 def method_not_supported(group: str, resource: str, action: str) -> MethodNotAllowed:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from navarch.cri import containerd
+from navarch.lib import mounts
 from navarch.run import host, runtime, status
 from navarch.run import settings as where
 from navarch.run.settings import Settings
@@ -103,8 +103,9 @@ def _remove_traces(settings: Settings, *, alone: bool) -> None:
 
     if alone:
         kubelet.take_down(kubelet.Options(kubeconfig="", root_dir=str(settings.kubelet_dir)))
-    for point in sorted(_mounts_below(settings.run_dir, settings.data_dir), key=len, reverse=True):
-        _unmount(point)
+    for folder in (settings.run_dir, settings.data_dir):
+        for point in mounts.below(folder):
+            mounts.unmount(point)
     if alone:
         cni.cleanup(cni.Options(cni_conf_dir=str(settings.cni_conf), state_dir=str(settings.network_state)))
         proxy.cleanup()
@@ -112,18 +113,3 @@ def _remove_traces(settings: Settings, *, alone: bool) -> None:
     with contextlib.suppress(OSError, ValueError):
         containerd.unshare_mounts(json.loads(settings.shared_mounts.read_text()))
     shutil.rmtree(settings.run_dir, ignore_errors=True)
-
-
-def _mounts_below(*folders: pathlib.Path) -> list[str]:
-    found = []
-    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
-        point = line.split(" ")[4].replace("\\040", " ")
-        if any(point.startswith(f"{folder}/") for folder in folders):
-            found.append(point)
-    return found
-
-
-def _unmount(point: str) -> None:
-    """Unmounts, also what is busy."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.umount2(point.encode(), containerd.MNT_DETACH)

@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from navarch.cri import containerd, images
+from navarch.cri import containerd, images, leftovers
 from navarch.lib import tasks
 from navarch.run import settings as where
 
@@ -76,4 +76,5 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
         await own.look()
         await own.look()
         ready()
+        group.start("leftovers", leftovers.Sweeper(made, run_dir / "network" / "addresses").run())
         await dropped.watch()

@@ -23,6 +23,7 @@ import logging
 import os
 import pathlib
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -332,7 +333,7 @@ class Supervisor:
         if time.monotonic() - self._rotated < ROTATE_SECONDS:
             return
         self._rotated = time.monotonic()
-        for path in self._settings.logs.glob("*.log"):
+        for path in (*self._settings.logs.glob("*.log"), self._settings.data_dir / "containerd" / "containerd.log"):
             rotate(path)
 
 
@@ -347,8 +348,12 @@ def rotate(path: pathlib.Path) -> None:
     """Keeps a log below a size: its content moves to `.1`, the file (held open by its writer) is emptied."""
     try:
         if path.stat().st_size > ROTATE_BYTES:
-            pki.write_private(path.with_suffix(".log.1"), path.read_bytes())
+            former = path.with_suffix(".log.1")
+            shutil.copyfile(path, former)
+            former.chmod(0o600)
             os.truncate(path, 0)
+    except FileNotFoundError:
+        return
     except OSError as error:
         _log.warning("%s cannot be rotated: %s", path, error)
 

@@ -170,6 +170,7 @@ def machine() -> Iterator[Machine]:
         yield there
     finally:
         there.stop()
+        os.system(f"mkdir -p /tmp/nvk-kept; cp {folder}/*.log /tmp/nvk-kept/")
         asyncio.run(end())
         loop.take_down(there.options)
         subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
@@ -535,6 +536,142 @@ async def _exists(api: rest.Client, name: str) -> bool:
     except errors.NotFound:
         return False
     return True
+
+
+async def event(api: rest.Client, pod: str, reason: str, seconds: float = 10) -> str:
+    """The message of an event about a pod."""
+
+    async def found() -> str | None:
+        events, _ = await api.list(v1.Event, "default")
+        return next((e.message for e in events if e.involvedObject and e.involvedObject.name == pod and e.reason == reason), None)
+
+    message: str = await until(found, seconds)
+    return message
+
+
+async def test_what_this_node_will_not_do_is_refused(api: rest.Client, machine: Machine) -> None:
+    """A pod of its own users on a runtime without user namespaces, and kernel settings that are not the pod's own."""
+    await api.create(sample("users", hostUsers=False), "default")
+    message = await event(api, "users", "FailedCreatePodSandBox")
+    assert message == "Failed to create pod sandbox: can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+    await asyncio.sleep(1.5)  # it is tried again meanwhile, in vain
+    pod = await api.get(v1.Pod, "users", "default")
+    assert pod.status and pod.status.phase == "Pending" and not container(pod).containerID
+    settings = [v1.Sysctl(name="kernel.msgmax", value="65536")]
+    await api.create(sample("settings", securityContext=v1.PodSecurityContext(sysctls=settings)), "default")
+    pod = await phase(api, "settings", "Failed")
+    assert pod.status
+    assert (pod.status.reason, pod.status.message) == ("SysctlForbidden", 'Pod was rejected: forbidden sysctl: "kernel.msgmax" not allowlisted')
+    safe = [v1.Sysctl(name="net.ipv4.ip_unprivileged_port_start", value="80")]
+    await api.create(sample("safe", securityContext=v1.PodSecurityContext(sysctls=safe)), "default")
+    await phase(api, "safe", "Running")
+    out, _, _ = await run_in(machine, "safe", "app", ["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"])
+    assert out == b"80\n"
+    for name in ("users", "settings", "safe"):
+        await gone(api, name)
+
+
+def cgroup(machine: Machine, path: str, name: str) -> str:
+    """A value of a cgroup below our root, on cgroup v1 or v2."""
+    root = pathlib.Path("/sys/fs/cgroup")
+    controller = "" if (root / "cgroup.controllers").exists() else name.partition(".")[0]
+    return (root / controller / machine.options.cgroup_root.strip("/") / "kubepods" / path / name).read_text().strip()
+
+
+async def test_classes_of_pods_get_their_shares(api: rest.Client, machine: Machine) -> None:
+    unified = pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    name = "cpu.weight" if unified else "cpu.shares"
+    requests: Any = {"cpu": "500m"}
+    asks = v1.Container(name="app", image=images.SAMPLE, resources=v1.ResourceRequirements(requests=requests))
+    await api.create(sample("asks", containers=[asks]), "default")
+    await api.create(sample("takes"), "default")
+    await phase(api, "asks", "Running")
+    await phase(api, "takes", "Running")
+
+    async def shared() -> bool:
+        return cgroup(machine, "burstable", name) == ("20" if unified else "512")
+
+    await until(shared, 5)
+    assert cgroup(machine, "besteffort", name) == ("1" if unified else "2")
+    assert int(cgroup(machine, "", name)) > (50 if unified else 1500)
+    assert int(cgroup(machine, "", "pids.max")) > 1000
+    await gone(api, "asks")
+
+    async def nobody_asks() -> bool:
+        return cgroup(machine, "burstable", name) == ("1" if unified else "2")
+
+    await until(nobody_asks, 20)
+    await gone(api, "takes")
+
+
+async def test_an_init_container_may_have_more_than_the_main_ones(api: rest.Client, machine: Machine) -> None:
+    large: Any = {"cpu": "1500m", "memory": "256Mi"}
+    small: Any = {"cpu": "100m", "memory": "64Mi"}
+    init = shell("init", "exit 0", resources=v1.ResourceRequirements(requests=small, limits=large))
+    main = v1.Container(name="app", image=images.SAMPLE, resources=v1.ResourceRequirements(requests=small, limits=small))
+    await api.create(sample("grows", initContainers=[init], containers=[main]), "default")
+    await phase(api, "grows", "Running")
+    await gone(api, "grows")
+
+
+async def test_a_sandbox_that_died_gives_its_address_back(api: rest.Client, machine: Machine) -> None:
+    await api.create(sample("reborn"), "default")
+    before = await phase(api, "reborn", "Running")
+    cri = cri_client.Client(machine.options.container_runtime_endpoint)
+    try:
+
+        async def sandboxes() -> list[str]:
+            return [box.id for box in await cri.list_sandboxes() if box.name == "reborn"]
+
+        (first,) = await sandboxes()
+        info = json.loads((await cri.sandbox_info(first))["info"])
+        os.kill(info["pid"], signal.SIGKILL)
+
+        async def runs_anew() -> bool:
+            pod = await api.get(v1.Pod, "reborn", "default")
+            ready = {c.type: c.status for c in (pod.status and pod.status.conditions) or ()}
+            return bool(container(pod).containerID != container(before).containerID and ready.get("Ready") == "True")
+
+        await until(runs_anew, 30)
+        found = await sandboxes()
+        holders = [path.read_text().split()[0] for path in (machine.folder / "ipam" / "test").iterdir() if path.name[0].isdigit()]
+        assert len([holder for holder in holders if holder in found]) == 1
+        assert first not in holders
+    finally:
+        await cri.close()
+    await gone(api, "reborn")
+
+
+async def test_a_ready_pod_stays_ready_while_kubelet_and_runtime_start_anew(api: rest.Client, machine: Machine) -> None:
+    """Also one whose probe will not be asked again for a minute; and what others said meanwhile is put right."""
+    probe = v1.Probe(exec=v1.ExecAction(command=["true"]), periodSeconds=60, failureThreshold=1)
+    await api.create(sample("steady", containers=[v1.Container(name="app", image=images.SAMPLE, readinessProbe=probe)]), "default")
+
+    async def ready(pod: v1.Pod | None = None) -> bool:
+        held = pod or await api.get(v1.Pod, "steady", "default")
+        conditions = {c.type: c for c in (held.status and held.status.conditions) or ()}
+        condition = conditions.get("Ready")
+        return condition is not None and (condition.status, condition.reason, condition.message) == ("True", None, None)
+
+    await until(ready, 15)
+    assert machine.kubelet_process is not None
+    machine.kubelet_process.kill()
+    machine.kubelet_process.wait()
+    pid = containerd.Containerd(machine.settings).find()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    not_ready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    await api.patch(v1.Pod, "steady", not_ready, "default", how="strategic", subresource="status")
+    await containerd.Containerd(machine.settings).ensure()
+    machine.start_kubelet()
+    await until(ready, 15)
+    await api.patch(v1.Pod, "steady", not_ready, "default", how="strategic", subresource="status")
+    await until(ready, 15)
+    for _ in range(20):
+        assert await ready()
+        await asyncio.sleep(0.1)
+    assert container(await api.get(v1.Pod, "steady", "default")).restartCount == 0
+    await gone(api, "steady")
 
 
 async def test_killing_the_kubelet_and_containerd_leaves_containers_alone(api: rest.Client, machine: Machine) -> None:

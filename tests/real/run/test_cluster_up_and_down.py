@@ -224,8 +224,26 @@ def test_with_all_of_us_killed_the_app_runs_on_and_up_recovers(cluster: Cluster)
     assert cluster.answers(address) and cluster.restarts() == before, "no container was started again"
 
 
-def test_down_and_up_brings_everything_back(cluster: Cluster) -> None:
+KEEPER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: keeper}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: c
+    image: localhost/navarch/sample:1
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, emptyDir: {}}]
+"""
+
+
+def test_down_and_up_brings_everything_back(cluster: Cluster, tmp_path: pathlib.Path) -> None:
     address = cluster.address()
+    (tmp_path / "keeper.yaml").write_text(KEEPER)
+    cluster.kubectl("apply", "-f", str(tmp_path / "keeper.yaml"))
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/keeper", "--timeout=20s")
+    cluster.kubectl("exec", "keeper", "--", "sh", "-c", "echo kept > /data/file")
     gone = navarch("down", cluster.flag)
     assert gone.returncode == 0 and "data stays" in gone.stdout, gone.stderr
     assert traces() == cluster.before
@@ -234,6 +252,10 @@ def test_down_and_up_brings_everything_back(cluster: Cluster) -> None:
     assert navarch("up", cluster.flag).returncode == 0
     assert cluster.address() == address
     until(lambda: cluster.answers(address), 10)
+    until(lambda: cluster.tries("exec", "keeper", "--", "cat", "/data/file").stdout == "kept\n", 20)
+    folder = next(cluster.settings.kubelet_dir.glob("pods/*/volumes/kubernetes.io~empty-dir/data"))
+    cluster.kubectl("delete", "pod", "keeper")
+    until(lambda: not folder.exists(), 20)
 
 
 def test_down_after_everything_was_killed_leaves_nothing(cluster: Cluster) -> None:

@@ -9,10 +9,13 @@ import pytest
 
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.kubelet import access, statuses
-from navarch.kubelet.core import admission, backoff, images, node, probes, resources
+from navarch.kubelet import access
+from navarch.kubelet.core import admission, backoff, images, node, probes, published, resources, sysctls
 
 Amounts = dict[str, str | int | float]
+
+
+SAFE = sysctls.Allowlist()
 
 
 def container(name: str = "c", requests: Amounts | None = None, limits: Amounts | None = None, **more: object) -> v1.Container:
@@ -60,29 +63,29 @@ def test_pod_totals_count_sidecars_and_the_largest_init_step() -> None:
 def test_admission_of_resources_and_ports() -> None:
     allocatable = {"cpu": "2", "memory": "1Gi", "pods": "3"}
     running = pod(container(requests={"cpu": "1500m"}), name="r")
-    refused = admission.check(pod(container(requests={"cpu": "1"})), None, allocatable, [running])
+    refused = admission.check(pod(container(requests={"cpu": "1"})), None, allocatable, [running], SAFE)
     assert refused is not None
     assert refused.reason == "OutOfcpu"
     assert refused.message == ("Pod was rejected: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000")
     running.status = v1.PodStatus(phase="Succeeded")
-    assert admission.check(pod(container(requests={"cpu": "1"})), None, allocatable, [running]) is None
+    assert admission.check(pod(container(requests={"cpu": "1"})), None, allocatable, [running], SAFE) is None
     web = pod(v1.Container(name="c", ports=[v1.ContainerPort(containerPort=80, hostPort=8080)]), name="w")
-    assert admission.check(web, None, allocatable, []) is None
-    taken = admission.check(web, None, allocatable, [web])
+    assert admission.check(web, None, allocatable, [], SAFE) is None
+    taken = admission.check(web, None, allocatable, [web], SAFE)
     assert taken is not None and taken.reason == "NodePorts"
     elsewhere = pod(v1.Container(name="c", ports=[v1.ContainerPort(containerPort=80, hostPort=8080, protocol="UDP")]))
-    assert admission.check(elsewhere, None, allocatable, [web]) is None
+    assert admission.check(elsewhere, None, allocatable, [web], SAFE) is None
 
 
 def test_admission_of_node_selectors() -> None:
     here = v1.Node(metadata=meta_v1.ObjectMeta(name="n", labels={"disk": "ssd"}))
-    assert admission.check(pod(nodeSelector={"disk": "ssd"}), here, {}, []) is None
-    refused = admission.check(pod(nodeSelector={"disk": "hdd"}), here, {}, [])
+    assert admission.check(pod(nodeSelector={"disk": "ssd"}), here, {}, [], SAFE) is None
+    refused = admission.check(pod(nodeSelector={"disk": "hdd"}), here, {}, [], SAFE)
     assert refused is not None and refused.reason == "NodeAffinity"
     term = v1.NodeSelectorTerm(matchFields=[v1.NodeSelectorRequirement(key="metadata.name", operator="In", values=["n"])])
     required = v1.NodeSelector(nodeSelectorTerms=[term])
     affinity = v1.Affinity(nodeAffinity=v1.NodeAffinity(requiredDuringSchedulingIgnoredDuringExecution=required))
-    assert admission.check(pod(affinity=affinity), here, {}, []) is None
+    assert admission.check(pod(affinity=affinity), here, {}, [], SAFE) is None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +151,7 @@ def test_status_patch_leaves_what_is_not_ours() -> None:
     own = v1.PodCondition(type="Ready", status="False")
     before = v1.PodStatus(phase="Pending", reason="Old", podIPs=[v1.PodIP(ip="10.1.0.1")], conditions=[foreign])
     after = v1.PodStatus(phase="Running", podIPs=[v1.PodIP(ip="10.1.0.2")], conditions=[foreign, own])
-    tree = statuses.patch(before, after)
+    tree = published.patch(before, after)
     assert tree["reason"] is None
     assert [c["type"] for c in tree["conditions"]] == ["Ready"]
     assert tree["podIPs"] == [{"ip": "10.1.0.2"}, {"$patch": "replace"}]
@@ -187,4 +190,8 @@ def test_paths_need_their_own_rights() -> None:
 def test_user_of_a_certificate() -> None:
     subject = ((("organizationName", "system:masters"),), (("commonName", "admin"),))
     user = access.certificate_user({"subject": subject})
-    assert (user.name, user.groups) == ("admin", ("system:masters", "system:authenticated"))
+    assert user == access.User("admin", ("system:masters", "system:authenticated"))
+    assert access.certificate_user({"subject": ((("commonName", "first"),), (("commonName", "last"),))}) == access.User(
+        "last", ("system:authenticated",)
+    )
+    assert access.certificate_user({"subject": ((("organizationName", "system:masters"),),)}) is None

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +38,7 @@ from navarch.kubelet.core.model import (
     Running,
     RuntimeSeen,
     SandboxMade,
+    SandboxStopFailed,
     SandboxStopped,
     SandboxView,
     StartContainer,
@@ -452,6 +454,73 @@ def test_a_lost_sandbox_is_replaced_and_everything_restarts() -> None:
     node.exit("a", 0)
     assert node.status.phase == "Running"
     assert node.container("main").restartCount == 1
+
+
+def test_a_sandbox_that_died_is_stopped_before_there_is_another() -> None:
+    """It holds the pod's address until then."""
+    node = Node(make_pod())
+    node.now += 60
+    dead = dataclasses.replace(node.state.sandboxes[0], ready=False)
+    node.feed(RuntimeSeen((dead,), (node.ended(node.view("main").id, 137),), node.now))
+    stopped_then_made = [type(a) for a in node.log if isinstance(a, MakeSandbox | StopSandbox)]
+    assert stopped_then_made == [MakeSandbox, StopSandbox, MakeSandbox]
+    assert [a.id for a in node.log if isinstance(a, StopSandbox)] == ["box0"]
+    node.tick(60)
+    node.feed(PodChanged(deleted(make_pod())))
+    assert [a.id for a in node.log if isinstance(a, StopSandbox)] == ["box0", "box1"], "each once"
+
+
+@pytest.mark.parametrize(("policy", "phase", "boxes"), [("Always", "Running", 2), ("OnFailure", "Running", 2), ("Never", "Succeeded", 1)])
+def test_a_pod_whose_sandbox_died_alone_runs_anew_by_its_policy(policy: str, phase: str, boxes: int) -> None:
+    """Its containers still run by then, and end well when they are asked to: that is no success of theirs."""
+    node = Node(make_pod(policy=policy))
+    node.now += 60
+    dead = dataclasses.replace(node.state.sandboxes[0], ready=False)
+    answer = node.answer
+
+    def politely(action: Action) -> list[Event]:
+        return [ContainerExited(node.ended(action.id, 0))] if isinstance(action, KillContainer) else answer(action)
+
+    node.answer = politely  # type: ignore[method-assign]
+    node.feed(RuntimeSeen((dead,), node.state.containers, node.now))
+    node.tick(30)
+    assert [type(a) for a in node.log if isinstance(a, MakeSandbox)] == [MakeSandbox] * boxes
+    assert node.status.phase == phase
+    assert "Succeeded" not in [a.status.phase for a in node.log if isinstance(a, Publish)] or policy == "Never"
+
+
+def test_a_sandbox_that_cannot_be_stopped_is_tried_again_first() -> None:
+    node = Node(make_pod())
+    node.now += 60
+    dead = dataclasses.replace(node.state.sandboxes[0], ready=False)
+    step = machine.step(node.state, RuntimeSeen((dead,), (node.ended(node.view("main").id, 137),), node.now), node.now)
+    assert [a for a in step.actions if isinstance(a, MakeSandbox | StopSandbox)] == [StopSandbox("box0")]
+    failed = machine.step(step.state, SandboxStopFailed("box0", "busy"), node.now)
+    assert not [a for a in failed.actions if isinstance(a, MakeSandbox | StopSandbox)]
+    assert failed.wake_at is not None
+    again = machine.step(failed.state, Ticked(), failed.wake_at)
+    assert [a for a in again.actions if isinstance(a, MakeSandbox | StopSandbox)] == [StopSandbox("box0")]
+
+
+def test_old_sandboxes_a_restarted_kubelet_finds_are_stopped_beside_the_living_one() -> None:
+    first = Node(make_pod())
+    old = SandboxView("old", 0, False, T0 - 60)
+    box = dataclasses.replace(first.state.sandboxes[0], attempt=1)
+    again = object.__new__(Node)
+    again.state, again.now, again.log, again._start, again._ids = machine.begin(make_pod(), NODE), T0 + 99, [], None, itertools.count(50)
+    again.feed(RuntimeSeen((old, box), first.state.containers, T0 + 99))
+    again.feed(PodChanged(make_pod()))
+    assert [a for a in again.log if isinstance(a, MakeSandbox | StartContainer | KillContainer | StopSandbox)] == [StopSandbox("old")]
+    assert again.status.podIP == "10.1.0.5"
+
+
+def test_the_sandbox_of_an_ended_pod_is_stopped_though_it_died() -> None:
+    node = Node(make_pod(policy="Never"))
+    dead = dataclasses.replace(node.state.sandboxes[0], ready=False)
+    node.now += 60
+    node.feed(RuntimeSeen((dead,), (node.ended(node.view("main").id, 0),), node.now))
+    assert node.status.phase == "Succeeded"
+    assert [a.id for a in node.log if isinstance(a, StopSandbox)] == ["box0"]
 
 
 def test_a_restarted_kubelet_touches_nothing_that_runs() -> None:

@@ -70,11 +70,15 @@ async def log(context: Context, served: Served, server: Server) -> web.StreamRes
     target = server.kubelets.target(pod.spec.nodeName, verify=not context.flag("insecureSkipTLSVerifyBackend"))
     path = f"/containerLogs/{pod.metadata.namespace}/{pod.metadata.name}/{container}"
     query = [(k, v) for k, v in context.query.items() if k not in ("container", "insecureSkipTLSVerifyBackend", "pretty", "timeout")]
+
+    def refusal(code: int, text: str) -> errors.ApiError:
+        return errors.answered(code, "pods/log", context.info.name, text)
+
     if upgrade_wanted(context.request):
         from navarch.apiserver.subresource import log_socket
 
-        return await log_socket.handle(context, server, target, _with(path, query))
-    return await forward(context.request, server.kubelets, target, _with(path, query), drop=_DROP)
+        return await log_socket.handle(context, server, target, _with(path, query), refusal)
+    return await forward(context.request, server.kubelets, target, _with(path, query), drop=_DROP, refusal=refusal)
 
 
 _DROP = frozenset({"host", "accept-encoding"})

@@ -11,19 +11,21 @@ import aiohttp
 from aiohttp import web
 
 from navarch.apiserver.context import Context
-from navarch.apiserver.kubelets import Target
+from navarch.apiserver.kubelets import Refusal, Target, check
 from navarch.apiserver.server import Server
 
 _PROTOCOLS = ("binary.k8s.io", "base64.binary.k8s.io")
 
 
-async def handle(context: Context, server: Server, target: Target, path: str) -> web.StreamResponse:
+async def handle(context: Context, server: Server, target: Target, path: str, refusal: Refusal) -> web.StreamResponse:
+    """The log as frames; what the kubelet refuses is raised before the connection is upgraded."""
     socket = web.WebSocketResponse(protocols=_PROTOCOLS, compress=False)
-    await socket.prepare(context.request)
-    text = socket.ws_protocol == "base64.binary.k8s.io"
     ssl = target.tls if target.tls is not None else True
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
     async with server.kubelets.session.get(target.base + path, ssl=ssl, timeout=timeout, allow_redirects=False) as answer:
+        await check(answer, refusal)
+        await socket.prepare(context.request)
+        text = socket.ws_protocol == "base64.binary.k8s.io"
         async for part in answer.content.iter_any():
             if text:
                 await socket.send_str(base64.b64encode(part).decode())

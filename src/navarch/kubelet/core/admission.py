@@ -10,22 +10,27 @@ from collections.abc import Iterable, Mapping
 
 from navarch.api.core import v1
 from navarch.api.scalars import Quantity
-from navarch.kubelet.core import containers, resources
+from navarch.kubelet.core import containers, resources, sysctls
 from navarch.kubelet.core.model import Failure
 from navarch.machinery import quantity, selectors
 
 
-def check(pod: v1.Pod, node: v1.Node | None, allocatable: Mapping[str, Quantity], others: Iterable[v1.Pod]) -> Failure | None:
+def check(
+    pod: v1.Pod, node: v1.Node | None, allocatable: Mapping[str, Quantity], others: Iterable[v1.Pod], allowed: sysctls.Allowlist
+) -> Failure | None:
     """None when the pod may run beside `others`; otherwise why not."""
     beside = [other for other in others if not finished(other)]
-    failure = _fits(pod, allocatable, beside) or _ports(pod, beside)
+    failure = allowed.check(pod) or _fits(pod, allocatable, beside) or _ports(pod, beside)
     if failure is None and node is not None:
         failure = _affinity(pod, node)
     if failure is None:
         failure = _system(pod)
-    if failure is None:
-        return None
-    return Failure(failure.reason, f"Pod was rejected: {failure.message}")
+    return rejected(failure)
+
+
+def rejected(failure: Failure | None) -> Failure | None:
+    """A refusal in the words of the pod's status."""
+    return None if failure is None else Failure(failure.reason, f"Pod was rejected: {failure.message}")
 
 
 def finished(pod: v1.Pod) -> bool:

@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 
 from navarch.api.core import v1
 from navarch.api.scalars import Quantity
-from navarch.kubelet.core import downward
+from navarch.kubelet.core import downward, env_file
 
 Names = tuple[str, str]
 """A kind ("ConfigMap" or "Secret") and a name within the pod's namespace."""
+
+
+FileName = tuple[str, str]
+"""A volume of the pod and a path within it."""
 
 
 class ConfigError(Exception):
@@ -32,8 +36,8 @@ class Sources:
     pod_ips: tuple[str, ...] = ()
     host_ips: tuple[str, ...] = ()
     allocatable: Mapping[str, Quantity] = field(default_factory=dict)
-    read_file: Callable[[str, str, str], str | None] | None = None
-    """(volume, path, key) -> value, for variables from files of an emptyDir."""
+    files: Mapping[FileName, bytes | None] = field(default_factory=dict)
+    """Contents of files in volumes; None where there is none that can be read."""
 
 
 def references(container: v1.Container) -> set[Names]:
@@ -51,6 +55,12 @@ def references(container: v1.Container) -> set[Names]:
         if origin and origin.secretKeyRef and origin.secretKeyRef.name:
             found.add(("Secret", origin.secretKeyRef.name))
     return found
+
+
+def files(container: v1.Container) -> set[FileName]:
+    """The files a container's environment needs."""
+    origins = [variable.valueFrom.fileKeyRef for variable in container.env or () if variable.valueFrom and variable.valueFrom.fileKeyRef]
+    return {(origin.volumeName or "", origin.path or "") for origin in origins}
 
 
 def variables(pod: v1.Pod, container: v1.Container, sources: Sources) -> dict[str, str]:
@@ -116,10 +126,20 @@ def _referred(pod: v1.Pod, container: v1.Container, origin: v1.EnvVarSource, sou
         if (data := (secret.data or {}).get(secret_ref.key or "")) is None:
             return _missing(secret_ref.optional, f"couldn't find key {secret_ref.key} in Secret {namespace}/{secret_ref.name}")
         return _text(data)
-    if (file := origin.fileKeyRef) is not None and sources.read_file is not None:
-        found = sources.read_file(file.volumeName or "", file.path or "", file.key or "")
-        return found if found is not None else _missing(file.optional, f"environment variable key {file.key!r} not found in file")
+    if (file := origin.fileKeyRef) is not None:
+        return _from_file(file, sources)
     return ""
+
+
+def _from_file(file: v1.FileKeySelector, sources: Sources) -> str | None:
+    content = sources.files.get((file.volumeName or "", file.path or ""))
+    if content is None:
+        return _missing(file.optional, "couldn't parse env file")
+    try:
+        found = env_file.value(content.decode("utf-8", "surrogateescape"), file.key or "")
+    except env_file.BadFile:
+        raise ConfigError("couldn't parse env file") from None
+    return found or _missing(file.optional, f'environment variable key "{file.key}" not found in file "{file.path}"')
 
 
 def _missing(optional: bool | None, message: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import fnmatch
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 import msgspec
 
 from navarch.api.core import v1
+from navarch.api.meta import v1 as meta_v1
+from navarch.kubelet.core.image_access import Secret
 
 _DOMAIN = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
 _PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -38,6 +41,8 @@ class Credential:
     pattern: str
     username: str
     password: str
+    secret: Secret | None = None
+    """The pull secret it comes from."""
 
 
 def with_tag(name: str) -> str:
@@ -76,13 +81,13 @@ def credentials(secrets: Iterable[v1.Secret]) -> list[Credential]:
             try:
                 held = msgspec.json.decode(base64.b64decode(data))
                 entries = held.get("auths", {}) if key == ".dockerconfigjson" else held
-                result.extend(_credential(address, entry) for address, entry in entries.items())
+                result.extend(_credential(secret, address, entry) for address, entry in entries.items())
             except (msgspec.DecodeError, ValueError, AttributeError, binascii.Error):
                 continue
     return sorted(result, key=lambda c: len(c.pattern), reverse=True)
 
 
-def _credential(address: str, entry: dict[str, str]) -> Credential:
+def _credential(secret: v1.Secret, address: str, entry: dict[str, str]) -> Credential:
     pattern = address.removeprefix("https://").removeprefix("http://").rstrip("/")
     pattern = re.sub(r"/v[12]$", "", pattern)
     if pattern == "index.docker.io":
@@ -90,7 +95,9 @@ def _credential(address: str, entry: dict[str, str]) -> Credential:
     username, password = entry.get("username", ""), entry.get("password", "")
     if not username and "auth" in entry:
         username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-    return Credential(pattern, username, password)
+    meta = secret.metadata or meta_v1.ObjectMeta()
+    digest = hashlib.sha256(msgspec.json.encode([username, password])).hexdigest()
+    return Credential(pattern, username, password, Secret(meta.namespace or "", meta.name or "", meta.uid or "", digest))
 
 
 def matching(held: Iterable[Credential], name: str) -> list[Credential]:

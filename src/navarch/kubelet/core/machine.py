@@ -70,6 +70,7 @@ from navarch.machinery import timestamps
 IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed"})
 PULL_SHOWN = 2.0
 """Seconds a failed pull shows as ErrImagePull before it turns to ImagePullBackOff."""
+LOST = "The pod's sandbox died while the container was running"
 VANISHED_SLACK = 0.5
 """A container younger than this at the beginning of a look may be missing from it."""
 
@@ -197,8 +198,8 @@ class _Turn:
             case StartFailed():
                 self._start_failed(event)
             case ContainerExited(container):
+                self.put_container(self._lost(container))
                 self.idle(f"kill:{container.id}")
-                self.put_container(container)
             case KillFailed(id, message):
                 self.idle(f"kill:{id}")
                 self.change(graces={k: v for k, v in self.state.graces.items() if k != id})
@@ -253,6 +254,13 @@ class _Turn:
             kept.extend(boxes.values())
         self.change(containers=tuple(merged), sandboxes=tuple(kept))
 
+    def _lost(self, view: ContainerView) -> ContainerView:
+        """A container that was killed because its sandbox died did not succeed, however politely it went."""
+        killed = self.busy(f"kill:{view.id}") and self.state.life is Life.SYNCING and not self._ending()
+        if not killed or view.exit_code or any(s.id == view.sandbox_id and s.ready for s in self.state.sandboxes):
+            return view
+        return dataclasses.replace(view, exit_code=137, reason="Error", message=LOST)
+
     def _volumes_failed(self, messages: Mapping[str, str]) -> None:
         self.idle("volumes")
         self.retry("volumes", 0.5, 15.0)
@@ -261,7 +269,7 @@ class _Turn:
 
     def _sandbox_stopped(self, sandbox_id: str) -> None:
         self.idle(f"stop:{sandbox_id}")
-        boxes = tuple(dataclasses.replace(s, ready=False) if s.id == sandbox_id else s for s in self.state.sandboxes)
+        boxes = tuple(dataclasses.replace(s, ready=False, stopped=True) if s.id == sandbox_id else s for s in self.state.sandboxes)
         self.change(sandboxes=boxes)
 
     def _start_failed(self, event: StartFailed) -> None:
@@ -323,8 +331,11 @@ class _Turn:
         state = self.state
         newest = max(state.sandboxes, key=lambda s: (s.attempt, s.created_at), default=None)
         host_network = bool(state.pod.spec and state.pod.spec.hostNetwork)
-        ready = [s for s in state.sandboxes if s.ready]
-        if newest is not None and newest.ready and (host_network or newest.ips) and len(ready) == 1:
+        held = [s for s in state.sandboxes if not s.stopped]
+        if newest is not None and newest.ready and (host_network or newest.ips) and not any(s.ready for s in held if s is not newest):
+            for box in held:
+                if box is not newest:
+                    self._stop(box)
             return newest
         if self.busy("sandbox") or self.busy("start"):
             return None
@@ -336,9 +347,9 @@ class _Turn:
             self._kill(container, "", "")
         if leftover:
             return None
-        for box in ready:
+        for box in held:
             self._stop(box)
-        if ready or self.held_back("sandbox"):
+        if held or self.held_back("sandbox"):
             return None
         if newest is not None and not state.retry_at.get("sandbox"):
             self.record("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
@@ -354,7 +365,8 @@ class _Turn:
         views = {c.name: containers.latest(state.containers, c.name or "") for c in mains}
         if not any(views.values()):
             return True
-        return any((view := views[c.name]) is None or containers.should_run(state.pod, c, view) for c in mains)
+        # What still runs is killed with the sandbox, and has not ended by itself.
+        return any((v := views[c.name]) is None or v.state is Running.RUNNING or containers.should_run(state.pod, c, v) for c in mains)
 
     def _kill_unwanted(self) -> None:
         """Kills running containers that probes found dead or whose spec has changed."""
@@ -489,10 +501,10 @@ class _Turn:
             return
         if self.busy("start") or self.busy("sandbox") or self.busy("volumes"):
             return
-        ready = [s for s in state.sandboxes if s.ready]
-        for sandbox in ready:
+        held = [s for s in state.sandboxes if not s.stopped]
+        for sandbox in held:
             self._stop(sandbox)
-        if not ready and not any(key.startswith(("stop:", "kill:")) for key in self.state.busy):
+        if not held and not any(key.startswith(("stop:", "kill:")) for key in self.state.busy):
             self.change(life=Life.TERMINATED)
 
     def _clean_up(self) -> None:

@@ -59,6 +59,8 @@ class SandboxView:
     ready: bool
     created_at: float
     ips: tuple[str, ...] = ()
+    stopped: bool = False
+    """Whether it was stopped by us. One that died by itself holds its addresses until it is."""
 
 
 @dataclass(frozen=True, slots=True)

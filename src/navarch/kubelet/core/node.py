@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from navarch import KUBERNETES_VERSION
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.machinery import timestamps
+from navarch.machinery import quantity, timestamps
 
 EVICTION_MEMORY = 100 << 20
 MAX_IMAGES = 50
@@ -121,6 +121,25 @@ def conditions(health: Health, held: Sequence[v1.NodeCondition], now: float) -> 
     return [*result, *before.values()]
 
 
+RUNTIME_PATIENCE = 30.0
+"""Seconds without a word from the runtime before the node is not ready; upstream's baseRuntimeSyncThreshold."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeHealth:
+    """What is known of the runtime: when it last answered (seconds; None for never), what it complained of then, why it does not answer."""
+
+    answered_at: float | None = None
+    complaints: tuple[str, ...] = ()
+    error: str = ""
+
+    def problems(self, now: float) -> list[str]:
+        """Why the node is not ready. One call that fails is no reason yet: a runtime that is started again answers soon."""
+        if self.answered_at is None or now - self.answered_at > RUNTIME_PATIENCE:
+            return [f"container runtime is down: {self.error}" if self.error else "container runtime is down"]
+        return list(self.complaints)
+
+
 def _list(problems: Sequence[str]) -> str:
     return problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
 
@@ -202,4 +221,5 @@ def meaningful(before: v1.NodeStatus, after: v1.NodeStatus) -> bool:
 def _without_heartbeats(held: v1.NodeStatus) -> tuple[object, ...]:
     quiet = [(c.type, c.status, c.reason, c.message) for c in held.conditions or ()]
     images = [(tuple(i.names or ()), i.sizeBytes) for i in held.images or ()]
-    return (quiet, images, held.capacity, held.allocatable, held.addresses, held.nodeInfo, held.daemonEndpoints)
+    amounts = [{key: quantity.milli(value) for key, value in (group or {}).items()} for group in (held.capacity, held.allocatable)]
+    return (quiet, images, held.runtimeHandlers, held.features, amounts, held.addresses, held.nodeInfo, held.daemonEndpoints)

@@ -6,7 +6,7 @@ component-helpers' PodRequests and PodLimits. Quantities come as in the API; res
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from navarch.api.core import v1
@@ -25,13 +25,14 @@ Amounts = Mapping[str, Quantity]
 
 @dataclass(frozen=True, slots=True)
 class CgroupValues:
-    """Values for one container's cgroup. A quota or limit of 0 means none."""
+    """Values for one cgroup. A quota or limit of 0 means none."""
 
     cpu_shares: int
-    cpu_quota: int
-    memory_limit: int
-    oom_score_adj: int
+    cpu_quota: int = 0
+    memory_limit: int = 0
+    oom_score_adj: int = 0
     cpu_period: int = PERIOD
+    pids_limit: int = 0
 
 
 def requests(container: v1.Container) -> Amounts:
@@ -114,19 +115,33 @@ def cgroup_values(pod: v1.Pod, container: v1.Container, node_memory: int) -> Cgr
 
 
 def pod_cgroup(pod: v1.Pod) -> CgroupValues:
-    """The values of the pod's own cgroup: the sum of its containers, unlimited where one of them is."""
+    """The values of the pod's own cgroup: what its containers need at any time, init containers included; no limit where one has none."""
+    quality = qos_class(pod)
+    if quality == "BestEffort":
+        return CgroupValues(MIN_SHARES)
+    most = _at_most(pod, limits, (pod.spec and pod.spec.resources and pod.spec.resources.limits) or {})
     inits, mains, _ = containers.of(pod)
-    running = [*mains, *filter(containers.sidecar, inits)]
-    total = shares(sum(quantity.milli(requests(c).get("cpu")) for c in running))
     own = (pod.spec and pod.spec.resources and pod.spec.resources.limits) or {}
 
-    def sum_of(name: str) -> int:
-        if name in own:
-            return quantity.milli(own[name])
-        values = [quantity.milli(limits(c).get(name)) for c in running]
-        return sum(values) if all(values) else 0
+    def limited(name: str) -> int:
+        everywhere = all(quantity.milli(limits(c).get(name)) for c in (*inits, *mains))
+        return most.get(name, 0) if everywhere or quality == "Guaranteed" or quantity.milli(own.get(name)) else 0
 
-    return CgroupValues(total, quota(sum_of("cpu")), sum_of("memory") // 1000, 0)
+    return CgroupValues(shares(totals(pod).get("cpu", 0)), quota(limited("cpu")), limited("memory") // 1000)
+
+
+def burstable_shares(pods: Iterable[v1.Pod]) -> int:
+    """The CPU shares of the class of Burstable pods: of all they request together."""
+    return shares(sum(totals(pod).get("cpu", 0) for pod in pods if qos_class(pod) == "Burstable"))
+
+
+def node_cgroup(cpus: int, memory: int, pids: int, reserved: Mapping[str, int]) -> CgroupValues:
+    """The values of the cgroup of all pods: the node less what is reserved for the system (milli-CPU, bytes, process ids)."""
+    return CgroupValues(
+        cpu_shares=shares(max(0, cpus * 1000 - reserved.get("cpu", 0))),
+        memory_limit=max(1, memory - reserved.get("memory", 0)),
+        pids_limit=max(0, pids - reserved.get("pid", 0)),
+    )
 
 
 def wants_resize(pod: v1.Pod, container: v1.Container, view: ContainerView) -> bool:
@@ -145,15 +160,22 @@ def _amounts(held: v1.ResourceRequirements | None) -> tuple[int, ...]:
 
 def totals(pod: v1.Pod) -> dict[str, int]:
     """What a pod needs of a node, in thousandths: sums of running containers, or the largest init step, plus overhead."""
+    need = _at_most(pod, requests, (pod.spec and pod.spec.resources and pod.spec.resources.requests) or {})
+    _add(need, (pod.spec and pod.spec.overhead) or {})
+    return need
+
+
+def _at_most(pod: v1.Pod, amounts: Callable[[v1.Container], Amounts], own: Amounts) -> dict[str, int]:
+    """The most of each resource the pod's containers have at any one time, in thousandths; what the pod itself says (`own`) goes first."""
     inits, mains, _ = containers.of(pod)
     need: dict[str, int] = {}
     for container in mains:
-        _add(need, requests(container))
+        _add(need, amounts(container))
     beside: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in inits:
         step = dict(beside)
-        _add(step, requests(container))
+        _add(step, amounts(container))
         if containers.sidecar(container):
             beside = step
         for name, amount in step.items():
@@ -162,10 +184,8 @@ def totals(pod: v1.Pod) -> dict[str, int]:
         need[name] = need.get(name, 0) + amount
     for name, amount in peak.items():
         need[name] = max(need.get(name, 0), amount)
-    own = (pod.spec and pod.spec.resources and pod.spec.resources.requests) or {}
     for name, value in own.items():
         need[name] = quantity.milli(value)
-    _add(need, (pod.spec and pod.spec.overhead) or {})
     return need
 
 

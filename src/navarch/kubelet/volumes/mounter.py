@@ -24,6 +24,7 @@ from navarch.kubelet.core.payload import File, Payload, PayloadError
 from navarch.kubelet.references import References
 from navarch.kubelet.volumes import atomic, system
 from navarch.kubelet.volumes.tokens import Tokens
+from navarch.lib import beneath, mounts
 from navarch.machinery import claims, errors, quantity
 
 log = logging.getLogger(__name__)
@@ -246,21 +247,20 @@ class Mounter:
 
     # ---- what containers see -------------------------------------------------------------------------------------------------
 
-    def sub_path(self, pod: v1.Pod, container: str, index: int, volume: str, base: pathlib.Path, path: str) -> pathlib.Path:
-        """A part of a volume, bound to a place of its own; made when it does not exist. OSError or PayloadError."""
-        if path.startswith("/") or ".." in path.split("/"):
-            raise PayloadError(f'subPath "{path}" must be a relative path without ".."')
-        base = base.resolve()
-        wanted = base / path
-        if not wanted.exists():
-            _make_inside(base, path)
-        source = wanted.resolve()
-        if base not in (source, *source.parents):
-            raise PayloadError(f'subpath "{source}" not within volume path "{base}"')
+    async def sub_path(self, pod: v1.Pod, container: str, index: int, volume: str, base: pathlib.Path, path: str) -> pathlib.Path:
+        """A part of a volume, bound to a place of its own; made when it does not exist. PayloadError, with the reason only in our log."""
+        if path.startswith("/"):
+            raise PayloadError(f"error SubPath `{path}` must not be an absolute path")
+        if ".." in path.split("/"):
+            raise PayloadError(f"unable to provision SubPath `{path}`: must not contain '..'")
         uid = (pod.metadata and pod.metadata.uid) or ""
         target = self.pod_dir(uid) / "volume-subpaths" / volume / container / str(index)
-        if not os.path.ismount(target):
-            system.bind(source, target, base)
+        try:
+            await asyncio.to_thread(_bind_sub_path, base, path, target)
+        except OSError as error:
+            # Why it failed would tell the user about the node's file system.
+            log.warning("subPath %r of volume %s of pod %s: %s", path, volume, uid, error)
+            raise PayloadError(f'failed to prepare subPath for volumeMount "{volume}" of container "{container}"') from None
         return target
 
     # ---- removal -------------------------------------------------------------------------------------------------------------
@@ -271,9 +271,9 @@ class Mounter:
         folder = self.pod_dir(uid)
         if not folder.exists():
             return
-        for point in system.mounts_below(folder):
-            system.unmount(point)
-        left = system.mounts_below(folder)
+        for point in mounts.below(folder):
+            mounts.unmount(point)
+        left = mounts.below(folder)
         if left:
             raise OSError(f"still mounted: {left[0]}")
         await asyncio.to_thread(shutil.rmtree, folder, True)
@@ -341,17 +341,9 @@ def _host_path(source: v1.HostPathVolumeSource) -> pathlib.Path:
     return path
 
 
-def _make_inside(base: pathlib.Path, path: str) -> None:
-    """Makes missing folders of a subPath with the volume's own mode, refusing links that lead out."""
-    mode = stat.S_IMODE(base.stat().st_mode)
-    position = base
-    for part in pathlib.PurePosixPath(path).parts:
-        position = position / part
-        if position.exists():
-            resolved = position.resolve()
-            if base not in (resolved, *resolved.parents):
-                raise PayloadError(f'subpath "{resolved}" not within volume path "{base}"')
-            continue
-        position.mkdir()
-        position.chmod(mode)
-        os.chown(position, base.stat().st_uid, base.stat().st_gid)
+def _bind_sub_path(base: pathlib.Path, path: str, target: pathlib.Path) -> None:
+    """Binds `path` of the volume at `base` onto `target`, from the one descriptor by which it was found. OSError when it leads out."""
+    volume = base.stat()
+    missing = beneath.Missing(stat.S_IMODE(volume.st_mode), volume.st_uid, volume.st_gid)
+    with beneath.opened(base, path, missing) as found:
+        system.bind(found, target)

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pathlib
 import stat
+from collections.abc import Callable
+
+from navarch.lib import beneath, mounts
 
 MS_BIND = 4096
-MS_REC = 16384
-MNT_DETACH = 2
 FREE = 0o660
 READ_ONLY = 0o440
 FOLDER = stat.S_ISGID | 0o110
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def mount(source: str, target: pathlib.Path, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """mount(2); OSError with the kernel's reason."""
-    code = _libc.mount(source.encode(), str(target).encode(), kind.encode() or None, flags, options.encode() or None)
-    if code != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(target))
 
 
 def mount_tmpfs(target: pathlib.Path, size: int = 0, mode: int = 0o777) -> None:
@@ -33,69 +23,58 @@ def mount_tmpfs(target: pathlib.Path, size: int = 0, mode: int = 0o777) -> None:
         return
     options = f"mode={mode:o}" + (f",size={size}" if size else "")
     try:
-        mount("tmpfs", target, "tmpfs", 0, options + ",noswap")
+        mounts.mount("tmpfs", target, "tmpfs", 0, options + ",noswap")
     except OSError:
-        mount("tmpfs", target, "tmpfs", 0, options)
-
-
-def unmount(target: pathlib.Path) -> None:
-    """Takes every mount on this path away; nothing happens when there is none."""
-    while _libc.umount2(str(target).encode(), MNT_DETACH) == 0:
-        pass
-
-
-def mounts_below(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Mount points inside a folder, the deepest first."""
-    prefix = f"{folder}/"
-    found = []
-    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
-        point = line.split(" ")[4].replace("\\040", " ")
-        if point.startswith(prefix):
-            found.append(pathlib.Path(point))
-    return sorted(found, key=lambda path: len(path.parts), reverse=True)
+        mounts.mount("tmpfs", target, "tmpfs", 0, options)
 
 
 def own(folder: pathlib.Path, group: int, read_only: bool) -> None:
-    """Gives a volume to a group as upstream's fsGroup does: readable (and writable) by it, folders pass the group on."""
-    mask = READ_ONLY if read_only else FREE
-    for root, _, names in os.walk(folder):
-        _own_one(root, group, mask | FOLDER)
-        for name in names:
-            _own_one(os.path.join(root, name), group, mask)
-        for name in os.listdir(root):
-            path = os.path.join(root, name)
-            if os.path.islink(path):
-                with contextlib.suppress(OSError):
-                    os.lchown(path, -1, group)
+    """Gives a volume to a group as upstream's fsGroup does: readable (and writable) by it, folders pass the group on.
 
-
-def _own_one(path: str, group: int, mask: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        held = os.lstat(path)
-        if stat.S_ISLNK(held.st_mode):
-            return
-        os.lchown(path, -1, group)
-        os.chmod(path, stat.S_IMODE(held.st_mode) | mask)
-
-
-def bind(source: pathlib.Path, target: pathlib.Path, base: pathlib.Path) -> None:
-    """Binds `source`, which must lie inside `base`, onto `target`.
-
-    The source is opened component by component without following links, so that a process inside a container that swaps a
-    folder for a link meanwhile gains nothing.
+    Containers may be writing to the volume: everything is changed through its descriptor, links are only given to the group.
     """
-    descriptor = os.open(base, os.O_PATH | os.O_DIRECTORY)
-    try:
-        for part in source.relative_to(base).parts:
-            following = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = following
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            target.mkdir(parents=True, exist_ok=True)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch(exist_ok=True)
-        unmount(target)
-        mount(f"/proc/self/fd/{descriptor}", target, "", MS_BIND | MS_REC)
-    finally:
-        os.close(descriptor)
+    mask = READ_ONLY if read_only else FREE
+    for _, _, names, descriptor in os.fwalk(folder):
+        _own_one(descriptor, group, mask | FOLDER)
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+                try:
+                    _own_one(opened, group, mask)
+                finally:
+                    os.close(opened)
+
+
+def _own_one(descriptor: int, group: int, mask: int) -> None:
+    held = os.fstat(descriptor)
+    if not stat.S_ISLNK(held.st_mode):
+        os.chown(beneath.through(descriptor), -1, group)
+        os.chmod(beneath.through(descriptor), stat.S_IMODE(held.st_mode) | mask)
+
+
+def bind(source: int, target: pathlib.Path) -> None:
+    """Binds what a descriptor stands for onto `target`, unless that is there already."""
+    wanted = os.fstat(source)
+    with contextlib.suppress(FileNotFoundError):
+        held = os.lstat(target)
+        if (held.st_dev, held.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return
+        mounts.unmount(target)
+    if stat.S_ISDIR(wanted.st_mode):
+        _clear(target, stat.S_ISDIR)
+        target.mkdir(parents=True, exist_ok=True, mode=0o750)
+    else:
+        _clear(target, stat.S_ISREG)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        target.touch(mode=0o640)
+    mounts.mount(beneath.through(source), target, "", MS_BIND)
+
+
+def _clear(target: pathlib.Path, fits: Callable[[int], bool]) -> None:
+    """Removes a place made for something of another kind."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.lstat(target).st_mode
+        if stat.S_ISDIR(mode) and not fits(mode):
+            target.rmdir()
+        elif not fits(mode):
+            target.unlink()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import pathlib
-import random
+import secrets
 import time
 from collections.abc import Collection, Sequence
 from typing import cast
@@ -33,7 +33,7 @@ def servers(path: str, ours: Collection[str]) -> list[str]:
 
 
 class _Exchange(asyncio.DatagramProtocol):
-    """One question over UDP: waits for the answer with our id and question."""
+    """One question over UDP, from a port of its own that the kernel picks at random: waits for the answer with our id and question."""
 
     def __init__(self, message: bytes, answer: asyncio.Future[bytes]) -> None:
         self._message, self._answer = message, answer
@@ -42,12 +42,20 @@ class _Exchange(asyncio.DatagramProtocol):
         cast(asyncio.DatagramTransport, transport).sendto(self._message)  # uvloop's is no subclass
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        if data[:2] == self._message[:2] and len(data) >= 12 and data[2] & 0x80 and not self._answer.done():
+        if not self._answer.done() and _answers(data, self._message):
             self._answer.set_result(data)
 
     def error_received(self, exc: Exception) -> None:
         if not self._answer.done():
             self._answer.set_exception(exc)
+
+
+def _answers(data: bytes, message: bytes) -> bool:
+    """Whether this answers our question. Who guesses must guess all of it; what is wrong is passed over, not taken for an answer."""
+    if len(data) < 12 or data[:2] != message[:2] or not data[2] & 0x80:
+        return False
+    question = message[12 : wire.skip_name(message, 12) + 4]
+    return data[4:6] == b"\0\0" or data[12 : 12 + len(question)].lower() == question.lower()
 
 
 class Forwarder:
@@ -80,7 +88,7 @@ class Forwarder:
         return None if found is None else query.id.to_bytes(2, "big") + found[2:12] + query.question + found[12 + len(query.question) :]
 
     async def _ask(self, query: Query) -> bytes | None:
-        message = answering.question(query.name, query.type, random.getrandbits(16), dnssec=query.dnssec)
+        message = answering.question(query.name, query.type, secrets.randbits(16), dnssec=query.dnssec)
         for address in self._addresses:
             try:
                 async with asyncio.timeout(TIMEOUT):
