@@ -23,6 +23,7 @@ from navarch.store.interface import (
     Conflict,
     Delete,
     FutureRevision,
+    Piece,
     Put,
     Record,
     Store,
@@ -176,6 +177,19 @@ async def collect(store: Store, start: str, end: str, after: int, last: Callable
     return found
 
 
+async def pieces(store: Store, start: str, end: str, after: int) -> list[Change]:
+    """All changes after a revision, as `changes` brings them."""
+    found: list[Change] = []
+    while after < await store.revision():
+        piece = await store.changes(start, end, after)
+        assert piece.until > after
+        assert all(after < change.revision <= piece.until for change in piece.changes)
+        found += piece.changes
+        after = piece.until
+    assert await store.changes(start, end, after) == Piece((), after)
+    return found
+
+
 async def check_reads(store: Store, model: Model, oldest: int) -> None:
     assert await store.oldest() == oldest
     assert await store.revision() == model.revision
@@ -189,6 +203,8 @@ async def check_reads(store: Store, model: Model, oldest: int) -> None:
             kept = inside[:limit] if limit else inside
             assert list(answer.records) == [record(key, state[key]) for key in kept]
             assert (answer.more, answer.count, answer.revision) == (len(kept) < len(inside), len(inside), revision)
+            uncounted = await store.range(start, end, revision=revision, limit=limit, counted=False)
+            assert (uncounted.records, uncounted.more, uncounted.count) == (answer.records, answer.more, -1)
     for key in KEYS:
         assert await store.get(key) == record(key, model.now.get(key))
     for too_old in range(1, oldest):
@@ -203,9 +219,14 @@ async def check_watch(store: Store, model: Model, after: int) -> None:
     wanted = [change for changes in model.changes[after + 1 :] for change in changes if "/b" <= change.key < "/u"]
     if wanted:
         assert await collect(store, "/b", "/u", after, lambda change: change == wanted[-1]) == wanted
+    assert await pieces(store, "/b", "/u", after) == wanted
     for too_old in range(await store.oldest()):
         with pytest.raises(Compacted):
             await anext(store.watch("/", END, too_old))
+        with pytest.raises(Compacted):
+            await store.changes("/", END, too_old)
+    with pytest.raises(FutureRevision):
+        await store.changes("/", END, model.revision + 1)
     with pytest.raises(FutureRevision):
         await anext(store.watch("/", END, model.revision + 1))
 
@@ -320,5 +341,28 @@ def test_large_ranges_and_transactions(kind: str) -> None:
         assert (len(answer.records), answer.count, answer.more) == (5000, 5000, False)
         assert answer.records[7] == Record("/0007", bytes([7, 0]) * 50, 2, 2)
         assert len(await collect(store, "/", END, 1, lambda change: change.revision == 6)) == 5000
+
+    run(kind, body)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_of_the_past_brings_only_itself(kind: str) -> None:
+    async def body(store: Store, clock: Clock) -> None:
+        for part in range(4):
+            await store.txn(*[Put(f"/pods/{n:05}", b"old") for n in range(part * 1000, part * 1000 + 1000)])
+        old = await store.revision()
+        for part in range(4):
+            await store.txn(*[Put(f"/pods/{n:05}", b"new") for n in range(part * 1000, part * 1000 + 1000)])
+        await store.txn(Delete("/pods/01234"))
+        start, seen = "/pods/", []
+        while True:
+            page = await store.range(start, "/pods0", revision=old, limit=500, counted=False)
+            assert {record.value for record in page.records} == {b"old"}
+            seen += [record.key for record in page.records]
+            if not page.more:
+                break
+            assert len(page.records) == 500
+            start = seen[-1] + "\0"
+        assert seen == [f"/pods/{n:05}" for n in range(4000)]
 
     run(kind, body)

@@ -367,19 +367,21 @@ class Reader:
         with translated(self._path):
             return revision_at(self._connection, when, low, high)
 
-    def records(self, start: str, end: str, revision: int, limit: int) -> tuple[list[Record], int]:
-        """Up to `limit` (0: all) records of a range at a revision, and how many the range holds."""
+    def records(self, start: str, end: str, revision: int, limit: int, counted: bool) -> tuple[list[Record], int]:
+        """The records of a range at a revision, and how many it holds. With `limit` at most one more than that is read, and
+        not `counted`, that is how many are told."""
+        most = limit + 1 if limit else 0
         with translated(self._path):
             self._connection.execute("BEGIN")
             try:
                 records: list[Record] = []
-                while not limit or len(records) < limit:
-                    wanted = READ_ROWS if not limit else min(READ_ROWS, limit - len(records))
+                while not most or len(records) < most:
+                    wanted = READ_ROWS if not most else min(READ_ROWS, most - len(records))
                     piece = self._piece(start if not records else records[-1].key + "\0", end, revision, wanted)
                     records += piece
                     if len(piece) < wanted:
                         return records, len(records)
-                return records, self._count(start, end, revision)
+                return records, self._count(start, end, revision) if counted else len(records)
             finally:
                 self._connection.execute("ROLLBACK")
 

@@ -11,21 +11,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple
 
-from navarch.store.interface import Change, FutureRevision, Subscriber
+from navarch.store.interface import Change, FutureRevision, Piece, Subscriber
 
 LIVE_CHANGES = 4096
 """Changes a watch may have waiting before it goes back to reading history."""
 
 log = logging.getLogger(__name__)
-
-
-class Piece(NamedTuple):
-    """A stretch of history: the changes up to and including revision `until`."""
-
-    changes: tuple[Change, ...]
-    until: int
 
 
 History = Callable[[str, str, int], Awaitable[Piece]]

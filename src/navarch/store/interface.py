@@ -147,13 +147,20 @@ class Conflict(msgspec.Struct, frozen=True, gc=False):
 class Range(msgspec.Struct, frozen=True, gc=False):
     """Records in key order, as they were at `revision`.
 
-    `more` tells that `limit` cut the answer; `count` is how many the whole range holds.
+    `more` tells that `limit` cut the answer; `count` is how many the whole range holds (-1: it was not asked for).
     """
 
     records: tuple[Record, ...]
     more: bool
     count: int
     revision: int
+
+
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """A stretch of history: all changes of a key range above some revision, up to and including revision `until`."""
+
+    changes: tuple[Change, ...]
+    until: int
 
 
 Subscriber = Callable[[tuple[Change, ...]], None]
@@ -178,8 +185,18 @@ class Store(Protocol):
     async def get(self, key: str, revision: int = 0) -> Record | None:
         """The key's record now (0) or at a revision. Raises Compacted, FutureRevision."""
 
-    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0) -> Range:
-        """The records of a key range now (0) or at a revision, at most `limit` (0: all). Raises Compacted, FutureRevision."""
+    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0, counted: bool = True) -> Range:
+        """The records of a key range now (0) or at a revision, at most `limit` (0: all). Raises Compacted, FutureRevision.
+
+        With `limit` only that many records are read. Counting the rest passes over the keys of the whole range (10 ms for
+        20,000); whoever does not need it says `counted=False`.
+        """
+
+    async def changes(self, start: str, end: str, after: int) -> Piece:
+        """The next changes in the range above revision `after`: whole transactions, in order, as many as one read may bring.
+
+        The piece is empty and its `until` the current revision when there are none. Raises Compacted, FutureRevision.
+        """
 
     def watch(self, start: str, end: str, from_revision: int) -> AsyncIterator[tuple[Change, ...]]:
         """Every change in the range with a revision above `from_revision`, in order, then those to come.

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 
-from navarch.store.feed import Feed, Piece
+from navarch.store.feed import Feed
 from navarch.store.interface import (
     Change,
     Committed,
@@ -20,6 +20,7 @@ from navarch.store.interface import (
     Conflict,
     Delete,
     FutureRevision,
+    Piece,
     Put,
     Range,
     Record,
@@ -140,19 +141,19 @@ class Memory:
     async def get(self, key: str, revision: int = 0) -> Record | None:
         return self._version(key, self._at(revision))
 
-    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0) -> Range:
+    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0, counted: bool = True) -> Range:
         at = self._at(revision)
         end = end or start + "\0"
         keys = sorted(key for key in self._versions if start <= key < end)
         records = [record for key in keys if (record := self._version(key, at)) is not None]
         kept = records[:limit] if limit else records
-        return Range(tuple(kept), len(kept) < len(records), len(records), at)
+        return Range(tuple(kept), len(kept) < len(records), len(records) if counted else -1, at)
 
     def watch(self, start: str, end: str, from_revision: int) -> AsyncIterator[tuple[Change, ...]]:
         self._check_open()
-        return self._feed.watch(start, end, from_revision, self._piece)
+        return self._feed.watch(start, end, from_revision, self.changes)
 
-    async def _piece(self, start: str, end: str, after: int) -> Piece:
+    async def changes(self, start: str, end: str, after: int) -> Piece:
         self._check_open()
         self._check_kept(after)
         end = end or start + "\0"

@@ -32,7 +32,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from navarch.store import backup, database
-from navarch.store.feed import Feed, Piece
+from navarch.store.feed import Feed
 from navarch.store.interface import (
     Change,
     Committed,
@@ -40,6 +40,7 @@ from navarch.store.interface import (
     Conflict,
     Delete,
     FutureRevision,
+    Piece,
     Put,
     Range,
     Record,
@@ -282,20 +283,20 @@ class Sqlite:
             if at >= self._floor:
                 return record
 
-    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0) -> Range:
+    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0, counted: bool = True) -> Range:
         while True:
             self._check_open()
             at = revision or self._feed.revision
             self._check_kept(at)
-            records, count = await self._read(database.Reader.records, start, end or start + "\0", at, limit)
+            records, count = await self._read(database.Reader.records, start, end or start + "\0", at, limit, counted)
             if at >= self._floor:
-                return Range(tuple(records), count > len(records), count, at)
+                return Range(tuple(records[:limit] if limit else records), count > limit > 0, count if counted else -1, at)
 
     def watch(self, start: str, end: str, from_revision: int) -> AsyncIterator[tuple[Change, ...]]:
         self._check_open()
-        return self._feed.watch(start, end, from_revision, self._history)
+        return self._feed.watch(start, end, from_revision, self.changes)
 
-    async def _history(self, start: str, end: str, after: int) -> Piece:
+    async def changes(self, start: str, end: str, after: int) -> Piece:
         self._check_kept(after)
         until = self._feed.revision
         changes, until = await self._read(database.Reader.changes, start, end or start + "\0", after, until)
