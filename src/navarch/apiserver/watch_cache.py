@@ -209,6 +209,8 @@ class Cache:
         self._by_field: dict[tuple[str, str], set[str]] = {}
         self.history: deque[Event] = deque(maxlen=_HISTORY)
         self.complete_since = 0
+        self.damaged: dict[str, str] = {}
+        """Objects that are set aside since what is stored of them is damaged: by key, what is wrong."""
         self._audiences: dict[Pin, dict[Scope, Audience]] = {}
 
     def __len__(self) -> int:

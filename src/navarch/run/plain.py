@@ -13,7 +13,6 @@ NAMES = frozenset(
         "StoreCorrupt",
         "StoreUnavailable",
         "StoreFull",
-        "StoreLocked",
         "LeadLost",
         "Unreachable",
         "KubeconfigError",

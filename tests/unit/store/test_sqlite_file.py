@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from navarch.store import backup, check
+from navarch.store import backup, check, library
 from navarch.store.interface import (
     END,
     Committed,
@@ -27,11 +27,26 @@ from navarch.store.sqlite import Options, Sqlite
 
 
 class Clock:
+    """A wall clock, which can be set, and the time that passes."""
+
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
+        self.passed = 1000.0
 
-    def __call__(self) -> float:
+    def wall(self) -> float:
         return self.now
+
+    def steady(self) -> float:
+        return self.passed
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        self.passed += seconds
+
+
+def sqlite(path: pathlib.Path, options: Options | None = None, clock: Clock | None = None) -> Sqlite:
+    clock = clock or Clock()
+    return Sqlite(path, options, wall=clock.wall, steady=clock.steady)
 
 
 @pytest.fixture
@@ -40,7 +55,7 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 async def filled(path: pathlib.Path, options: Options | None = None, clock: Clock | None = None) -> Sqlite:
-    store = Sqlite(path, options, now=clock or Clock())
+    store = sqlite(path, options, clock)
     await store.start()
     for n in range(50):
         await store.txn(Put(f"/{n % 20}", b"value %d" % n))
@@ -122,16 +137,16 @@ async def test_a_full_disk_refuses_writes_loses_nothing_and_recovers(path: pathl
     assert check.check(str(path)) == []
 
 
-def limit_pages(connection: sqlite3.Connection, pages: int) -> None:
+def limit_pages(connection: library.Connection, pages: int) -> None:
     connection.execute(f"PRAGMA max_page_count={pages or 1}").fetchall()
 
 
 async def test_history_is_given_up_by_age(path: pathlib.Path) -> None:
     clock = Clock()
-    store = Sqlite(path, Options(keep_seconds=100), now=clock)
+    store = sqlite(path, Options(keep_seconds=100), clock)
     await store.start()
     for n in range(400):
-        clock.now += 1
+        clock.advance(1)
         await store.txn(Put(f"/{n % 7}", b"%d" % n))
     assert await store.oldest() == 1
     await store.maintain()
@@ -148,13 +163,13 @@ async def test_history_is_given_up_by_age(path: pathlib.Path) -> None:
 async def test_the_file_stays_bounded_under_endless_updates(path: pathlib.Path) -> None:
     clock = Clock()
     options = Options(keep_seconds=1e9, keep_bytes=4 << 20, keep_at_least_seconds=10)
-    store = Sqlite(path, options, now=clock)
+    store = sqlite(path, options, clock)
     await store.start()
     sizes = []
     for _ in range(12):
         for n in range(40):
             await asyncio.gather(*(store.txn(Put(f"/{n}/{m}", bytes(1500))) for m in range(16)))
-            clock.now += 1
+            clock.advance(1)
         await store.maintain()
         sizes.append(path.stat().st_size)
     await store.close()
@@ -165,12 +180,11 @@ async def test_the_file_stays_bounded_under_endless_updates(path: pathlib.Path) 
 
 
 async def test_free_pages_are_given_back(path: pathlib.Path) -> None:
-    store = Sqlite(path, now=Clock())
+    store = sqlite(path)
     await store.start()
     for n in range(30):
         await asyncio.gather(*(store.txn(Put(f"/{n}/{m}", bytes(4000))) for m in range(100)))
-    await asyncio.wrap_future(store._writing._copier._thread.submit(lambda: None))  # two cannot copy at once
-    assert await store._work(lambda writer: writer.checkpoint(), lambda whole: whole)
+    await store._work(lambda writer: store._writing._checkpointer.copy(), lambda done: True)
     large = path.stat().st_size
     for n in range(30):
         await store.txn(*[Delete(f"/{n}/{m}") for m in range(100)])
@@ -259,7 +273,7 @@ async def test_check_finds(path: pathlib.Path, damage: str, found: str) -> None:
 
 
 async def test_reads_of_old_revisions_while_compaction_runs_are_right_or_compacted(path: pathlib.Path) -> None:
-    store = Sqlite(path, now=Clock())
+    store = sqlite(path)
     await store.start()
     for n in range(600):
         await store.txn(Put(f"/{n % 5}", b"%d" % n))
