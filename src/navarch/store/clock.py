@@ -58,11 +58,14 @@ def noted(offsets: Sequence[Offset], now: int, ahead: int, oldest: int) -> list[
 
 
 def store_time(offsets: Sequence[Offset], when: int) -> int:
-    """The store time of a wall time; the latest, if the clock showed it more than once."""
+    """The store time of a wall time: the latest, if the clock showed it more than once; if it never did, that of the jump over it."""
+    jumped = offsets[0].since if offsets else 0
     until = None
     for offset in reversed(offsets):
         found = when - offset.ahead
         if found >= offset.since:
-            return found if until is None else min(found, until - 1)
+            if until is None or found <= until:
+                return found
+            jumped = max(jumped, until)
         until = offset.since
-    return when - offsets[0].ahead if offsets else when
+    return jumped if offsets else when

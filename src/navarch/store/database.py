@@ -80,6 +80,22 @@ def load(connection: library.Connection) -> State:
     return State(meta["identity"], revision, at, entries, expiring, meta["floor"], meta["floor_at"], meta["cleaned"], gaps, offsets)
 
 
+def index_fault(connection: library.Connection) -> str:
+    """What is wrong with the key index, going by the newest row of every key: empty when it agrees with the rows.
+
+    Where they disagree the row's checksum tells which of them is wrong. A row that is wrong is another matter: reads find it.
+    """
+    wrong = connection.execute(
+        """SELECT newest FROM (SELECT key AS k, max(id) AS newest, created AS c, expires AS e FROM history INDEXED BY history_key GROUP BY key)
+           CROSS JOIN history h NOT INDEXED ON h.id = newest WHERE h.key <> k OR h.created <> c OR h.expires <> e"""
+    ).fetchall()
+    for (row_id,) in wrong:
+        row = connection.execute("SELECT id, key, value, created, previous, at, expires, sum FROM history WHERE id = ?", (row_id,)).fetchone()
+        if row is not None and checksum.of(*row[:7]) == row[7]:
+            return f"it disagrees with the row of {row[1]} at revision {revision_of(row_id)}, which is sound"
+    return ""
+
+
 class Writer:
     """The writing connection, in the writer's thread."""
 

@@ -71,11 +71,27 @@ def check_expected(path: str, state: database.State, expected: mark.Mark | None)
 
 
 def load(connection: library.Connection, path: str) -> database.State:
+    """The state, from a key index that was held against the rows; if need be it is made anew from them."""
     try:
-        return database.load(connection)
+        state = database.load(connection)
     except library.Error as error:
         if library.code(error) != library.CORRUPT:
             raise
-        log.error("the key index of %s is damaged (%s); it is made anew from the rows", path, error)
-        connection.execute("REINDEX history_key").fetchall()
-        return database.load(connection)
+        why = str(error)
+    else:
+        why = index_fault(connection)
+        if not why:
+            return state
+    log.error("the key index of %s is damaged (%s); it is made anew from the rows", path, why)
+    schema.rebuild_index(connection)
+    return database.load(connection)
+
+
+def index_fault(connection: library.Connection) -> str:
+    try:
+        return database.index_fault(connection)
+    except library.Error as error:
+        if library.code(error) != library.CORRUPT:
+            raise
+        # It is rows that cannot be read. They are set aside when they are asked for.
+        return ""

@@ -26,12 +26,13 @@ _SUM_ROWS = 2000
 _MODE = 0o600
 ROWS_PER_STATEMENT = 64
 
+_INDEX = "CREATE INDEX history_key ON history (key, id, created, expires)"
 _TABLES = (
     """CREATE TABLE history (
         id INTEGER PRIMARY KEY, key TEXT NOT NULL, value BLOB, created INTEGER NOT NULL,
         previous INTEGER NOT NULL, at INTEGER NOT NULL, expires INTEGER NOT NULL, sum INTEGER NOT NULL DEFAULT 0)""",
     # Covers everything that is asked about a key except its value. `created` is negative in the row of a deletion.
-    "CREATE INDEX history_key ON history (key, id, created, expires)",
+    _INDEX,
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
 )
 
@@ -137,6 +138,17 @@ def add_checksums(connection: library.Connection, after: int) -> None:
         connection.execute(f"UPDATE history SET sum = row_sum({columns}) WHERE id > ? AND id <= ?", (after, upper))
         connection.execute("UPDATE meta SET value = ? WHERE name = 'summed'", (upper,))
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def rebuild_index(connection: library.Connection) -> None:
+    """Makes the key index anew from the rows, also when the pages of the old one cannot be read."""
+    connection.execute("PRAGMA writable_schema=ON").fetchall()
+    with transaction(connection):
+        # REINDEX and DROP would read the old one. Its pages stay behind, until everything is written anew.
+        connection.execute("DELETE FROM sqlite_master WHERE name = 'history_key'")
+    connection.execute("PRAGMA writable_schema=RESET").fetchall()
+    connection.execute(_INDEX)
+    connection.execute("VACUUM")
 
 
 @contextlib.contextmanager

@@ -177,9 +177,9 @@ class Writing:
         except Exception as error:
             self._refused = batch[-1].epoch
             reason = self._reason(error)
-            self._post(self._settle, batch, reason)
             if isinstance(reason, StoreFailed):
                 self._fail(reason)
+            self._post(self._settle, batch, reason)
             return
         self._post(self._settle, batch, None)
         if rows:
@@ -215,9 +215,9 @@ class Writing:
             result = job.run(self._writer)
         except Exception as error:
             reason = self._reason(error)
-            self._post(fail, job, reason)
             if isinstance(reason, StoreFailed):
                 self._fail(reason)
+            self._post(fail, job, reason)
             return
         self._post(succeed, job, result)
         self._checkpointer.appended(job.pages)

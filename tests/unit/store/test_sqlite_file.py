@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pathlib
+import random
 import sqlite3
+import threading
 
 import pytest
 
-from navarch.store import backup, check, library
+from navarch.store import backup, check, database, library
 from navarch.store.interface import (
     END,
     Committed,
@@ -23,7 +26,9 @@ from navarch.store.interface import (
     StoreTooNew,
     StoreUnavailable,
 )
+from navarch.store.ledger import last_id
 from navarch.store.sqlite import Options, Sqlite
+from navarch.testing.disk import Disk, Operation
 
 
 class Clock:
@@ -296,3 +301,120 @@ async def test_reads_of_old_revisions_while_compaction_runs_are_right_or_compact
     await asyncio.gather(read(), compact())
     assert seen["right"]
     await store.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_check_is_clean_in_the_middle_of_a_compaction(path: pathlib.Path, seed: int) -> None:
+    """It may end anywhere in a revision, and takes deletions out of the middle of one."""
+    chance = random.Random(seed)
+    store = sqlite(path)
+    await store.start()
+    for n in range(60):
+        keys = chance.sample(range(12), chance.randint(1, 6))
+        await store.txn(*[Delete(f"/{key}") if chance.random() < 0.4 else Put(f"/{key}", b"%d" % n) for key in keys])
+    floor = await store.revision() - 5
+    store._raise_floor(floor, 0)
+    while store._cleaned < last_id(floor):
+        await store._work(lambda writer: writer.clean(floor, 0, store._cleaned, 1), store._cleaned_to)
+        assert check.check(str(path)) == []
+    await store.close()
+
+
+async def test_an_idle_store_gives_its_free_pages_back_at_once_and_then_writes_nothing(path: pathlib.Path) -> None:
+    disk = Disk()
+    clock = Clock()
+    store = Sqlite(path, Options(upkeep_seconds=0.01), wall=clock.wall, steady=clock.steady, vfs=disk.name)
+    await store.start()
+    try:
+        for n in range(30):
+            await asyncio.gather(*(store.txn(Put(f"/{n}/{m}", bytes(4000))) for m in range(100)))
+        for n in range(30):
+            await store.txn(*[Delete(f"/{n}/{m}") for m in range(100)])
+        await store.compact(await store.revision())
+        await store.maintain()
+        free = await store._work(lambda writer: writer._number("freelist_count"), lambda pages: pages * 4096 > database.SHRINK_ABOVE + (1 << 20))
+        assert not free
+        await asyncio.sleep(0.2)
+        before = len(disk.operations)
+        await asyncio.sleep(0.5)  # fifty times the upkeep
+        assert disk.operations[before:] == []
+    finally:
+        await store.close()
+        disk.close()
+
+
+@pytest.mark.parametrize("hours", [26, -26])
+async def test_a_clock_that_jumps_and_comes_back_takes_no_history_and_no_key(path: pathlib.Path, hours: int) -> None:
+    clock = Clock()
+    store = sqlite(path, Options(keep_seconds=3600), clock)
+    await store.start()
+    for n in range(20):
+        clock.advance(10)
+        await store.txn(Put(f"/events/{n}", b"", ttl=1000))
+    first = clock.now
+    for jump in (hours, -hours):
+        clock.now += jump * 3600
+        await store.maintain()
+        store._note_time()
+        store._expire()
+        clock.advance(10)
+        await store.txn(Put("/other", b"%d" % jump))
+        await store.close()  # also over a restart
+        await store.start()
+    assert await store.oldest() == 1
+    assert (await store.range("/events/", "/events0")).count == 20
+    assert await store.revision_at(first) == 21
+    assert await store.revision_at(clock.now) == 23
+    # And time passes all the same.
+    clock.advance(900)
+    store._expire()
+    await store.txn(Put("/last", b""))
+    assert (await store.range("/events/", "/events0")).count < 20
+    clock.advance(4000)
+    await store.maintain()
+    assert await store.oldest() > 21
+    await store.close()
+    assert check.check(str(path)) == []
+
+
+async def test_only_one_connection_ever_copies_the_log(path: pathlib.Path) -> None:
+    """Writes to the database itself come from the checkpointer's thread alone, also under load, and the log stays bounded."""
+    disk = Disk()
+    threads: set[str] = set()
+
+    def watch(operation: Operation) -> None:
+        if operation.what == "write" and operation.file.endswith("store.db"):
+            threads.add(threading.current_thread().name)
+
+    store = Sqlite(path, vfs=disk.name)
+    await store.start()
+    disk.fail = watch
+    try:
+        longest = 0
+        for n in range(25):
+            await asyncio.gather(*(store.txn(Put(f"/{n % 3}/{m}", bytes(8000))) for m in range(400)))
+            longest = max(longest, path.with_name("store.db-wal").stat().st_size)
+            if n == 10:
+                await store.backup(path.with_name("copy.db"))
+        await store.close()
+    finally:
+        disk.close()
+    assert {name.split("_")[0] for name in threads} == {"store-checkpointer"}
+    assert longest < 100 << 20
+
+
+async def test_the_files_are_nobody_elses_business(path: pathlib.Path) -> None:
+    old = os.umask(0o022)
+    try:
+        store = await filled(path)
+        await store.backup(path.with_name("copy.db"))
+        for name in ("store.db", "store.db-wal", "store.db-shm", "store.mark", "store.db.lock", "copy.db"):
+            assert path.with_name(name).stat().st_mode & 0o777 == 0o600, name
+        await store.close()
+        backup.restore(str(path.with_name("copy.db")), str(path))
+        path.chmod(0o644)
+        await store.start()
+        assert path.stat().st_mode & 0o777 == 0o600
+        await store.close()
+    finally:
+        os.umask(old)
