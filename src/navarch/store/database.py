@@ -99,8 +99,9 @@ def index_fault(connection: library.Connection) -> str:
 class Writer:
     """The writing connection, in the writer's thread."""
 
-    def __init__(self, connection: library.Connection) -> None:
+    def __init__(self, connection: library.Connection, cleaned: int) -> None:
         self._connection = connection
+        self._cleaned = cleaned
         row = "(?,?,?,?,?,?,?,?)"
         self._inserts = ["INSERT INTO history VALUES " + ",".join([row] * n) for n in range(schema.ROWS_PER_STATEMENT + 1)]
 
@@ -128,10 +129,11 @@ class Writer:
         row = self._connection.execute("SELECT id, key, value, created, previous, at, expires, sum FROM history WHERE id = ?", (row_id,)).fetchone()
         return None if row is None or checksum.of(*row[:7]) != row[7] else row[2]
 
-    def clean(self, floor: int, floor_at: int, cleaned: int, rows: int) -> int:
+    def clean(self, floor: int, floor_at: int, rows: int) -> int:
         """One small step of compaction; returns how far it is clean now (done at `last_id(floor)`)."""
         execute = self._connection.execute
-        target = last_id(floor)
+        # Where the last step ended is known here alone: several may be asked for at once.
+        cleaned, target = self._cleaned, max(last_id(floor), self._cleaned)
         with schema.transaction(self._connection):
             (upper,) = execute(
                 "SELECT max(id) FROM (SELECT id FROM history WHERE id > ? AND id <= ? ORDER BY id LIMIT ?)", (cleaned, target, rows)
@@ -146,7 +148,8 @@ class Writer:
                 execute("DELETE FROM history WHERE id > ? AND id <= ? AND value IS NULL", (cleaned, upper))
             for name, value in (("floor", floor), ("floor_at", floor_at), ("cleaned", upper)):
                 execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
-        return int(upper)
+        self._cleaned = int(upper)
+        return self._cleaned
 
     def note_offsets(self, offsets: Sequence[clock.Offset]) -> None:
         self._connection.execute("UPDATE meta SET value = ? WHERE name = 'offsets'", (json.dumps(offsets),))

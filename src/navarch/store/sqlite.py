@@ -121,7 +121,7 @@ class Sqlite:
             self._readers = [Reader(self.path, vfs=self._vfs) for _ in range(2)]
             self._pool = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
             checkpointer = Checkpointer(self.path, opened.marker.sync, self._vfs)
-            writer = database.Writer(opened.connection)
+            writer = database.Writer(opened.connection, state.cleaned)
             self._writing = Writing(self.path, writer, opened.marker, checkpointer, loop, self._settle, self._end)
             self._writing.start()
         except BaseException:
@@ -385,8 +385,8 @@ class Sqlite:
     def _upkeep_step(self) -> asyncio.Future[bool]:
         """One small step in the writer's thread; tells whether there is more to do."""
         if self._cleaned < last_id(self._floor):
-            floor, floor_at, cleaned = self._floor, self._floor_at, self._cleaned
-            return self._work(lambda writer: writer.clean(floor, floor_at, cleaned, CLEAN_ROWS), self._cleaned_to, CLEAN_ROWS // 4 + 4)
+            floor, floor_at = self._floor, self._floor_at
+            return self._work(lambda writer: writer.clean(floor, floor_at, CLEAN_ROWS), self._cleaned_to, CLEAN_ROWS // 4 + 4)
         now, options = self._clock.now(), self.options
         old, recent = (now - int(age * 1000) for age in (options.keep_seconds, options.keep_at_least_seconds))
         limits = database.Limits(old, recent, options.keep_bytes)

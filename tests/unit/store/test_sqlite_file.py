@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from navarch.store import backup, check, database, library
+from navarch.store import sqlite as sqlite_store
 from navarch.store.interface import (
     END,
     Committed,
@@ -204,7 +205,7 @@ async def test_an_interrupted_compaction_is_finished_later(path: pathlib.Path) -
     store = await filled(path)
     revision = await store.revision()
     store._raise_floor(revision, 0)
-    await store._work(lambda writer: writer.clean(revision, 0, store._cleaned, 10), store._cleaned_to)
+    await store._work(lambda writer: writer.clean(revision, 0, 10), store._cleaned_to)
     await store.close()
     assert check.check(str(path)) == []
     await store.start()
@@ -315,9 +316,18 @@ async def test_check_is_clean_in_the_middle_of_a_compaction(path: pathlib.Path, 
     floor = await store.revision() - 5
     store._raise_floor(floor, 0)
     while store._cleaned < last_id(floor):
-        await store._work(lambda writer: writer.clean(floor, 0, store._cleaned, 1), store._cleaned_to)
+        await store._work(lambda writer: writer.clean(floor, 0, 1), store._cleaned_to)
         assert check.check(str(path)) == []
     await store.close()
+
+
+async def test_compactions_asked_for_at_once_do_not_get_in_each_others_way(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "CLEAN_ROWS", 3)
+    store = await filled(path)
+    await asyncio.gather(*(store.compact(revision) for revision in range(2, 50, 3)))
+    assert check.check(str(path)) == []
+    await store.close()
+    assert check.check(str(path)) == []
 
 
 async def test_an_idle_store_gives_its_free_pages_back_at_once_and_then_writes_nothing(path: pathlib.Path) -> None:
