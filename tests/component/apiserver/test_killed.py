@@ -41,7 +41,7 @@ class Seen:
     """What a watcher has seen."""
 
     events: list[Write] = field(default_factory=list)
-    done: bool = False
+    done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ async def write(cluster: Cluster, number: int, chance: random.Random) -> None:
 async def follow(cluster: Cluster, version: int, seen: Seen) -> None:
     """One watch after the other, each from where the last one ended."""
     async with cluster.client() as client:
-        while not seen.done:
+        while not seen.done.is_set():
             with suppress(rest.Unreachable, OSError, errors.ServiceUnavailable):
                 async for event in watch.stream(client, core_v1.ConfigMap, namespace="default", version=str(version)):
                     assert event.object.metadata is not None
@@ -138,7 +138,7 @@ async def follow(cluster: Cluster, version: int, seen: Seen) -> None:
                     name = event.object.metadata.name or ""
                     seen.events.append(Write(event.type, name, version))
                     if name == LAST:
-                        seen.done = True
+                        seen.done.set()
                         break
             await asyncio.sleep(0.02)
 
@@ -167,8 +167,7 @@ async def test_every_write_and_every_event_is_accounted_for(tmp_path: pathlib.Pa
             await client.create(config(LAST, ""))
             items, version = await client.list(core_v1.ConfigMap, "default")
             assert int(version) > cluster.newest
-            while not all(seen.done for seen in watchers):
-                await asyncio.sleep(0.05)
+            await asyncio.gather(*(seen.done.wait() for seen in watchers))
     present = {obj.metadata.name: revision_of(obj) for obj in items if obj.metadata is not None}
     for seen in watchers:
         account(cluster, seen.events, present)
