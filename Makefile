@@ -61,8 +61,9 @@ test: prepare test-packages format lint types ## everything: format, lint, types
 real: prepare ## tests with root, containers and network namespaces only
 	@$(BIN)/python -m pytest tests/real
 
-soak: $(DONE) ## the scheduler against its slow reference on twenty times as many random clusters (some minutes)
-	@NAVARCH_SOAK=20 $(BIN)/python -m pytest tests/unit/scheduler/test_scheduler_differential.py
+soak: $(DONE) ## long forms: 200 kills, 2,500 power losses, the scheduler against its slow reference (a quarter of an hour)
+	@NAVARCH_SOAK=20 $(BIN)/python -m pytest tests/unit/scheduler/test_scheduler_differential.py \
+		tests/component/store/test_power_loss.py tests/component/apiserver/test_killed.py
 
 bench: $(DONE) ## the figures of the API, beside upstream's
 	@$(BIN)/python -m bench

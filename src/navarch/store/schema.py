@@ -27,7 +27,7 @@ _MODE = 0o600
 ROWS_PER_STATEMENT = 64
 
 _INDEX = "CREATE INDEX history_key ON history (key, id, created, expires)"
-_TABLES = (
+TABLES = (
     """CREATE TABLE history (
         id INTEGER PRIMARY KEY, key TEXT NOT NULL, value BLOB, created INTEGER NOT NULL,
         previous INTEGER NOT NULL, at INTEGER NOT NULL, expires INTEGER NOT NULL, sum INTEGER NOT NULL DEFAULT 0)""",
@@ -94,7 +94,7 @@ def make_tables(connection: library.Connection, created_at: int) -> None:
         "identity": secrets.token_hex(16),
     }
     with transaction(connection):
-        for statement in _TABLES:
+        for statement in TABLES:
             connection.execute(statement)
         connection.executemany("INSERT INTO meta VALUES (?, ?)", list(first.items()))
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")

@@ -1,16 +1,17 @@
 """The store in one SQLite file: the default.
 
-Three parties. On the event loop, `Sqlite.txn` decides at once (see `ledger`) and hands rows to the writer; when they are
-durable it tells subscribers and watches, then the callers. In the writer's thread, `_Writing` takes everything that waits, makes
+Four parties. On the event loop, `Sqlite.txn` decides at once (see `ledger`) and hands rows to the writer; when they are
+durable it tells subscribers and watches, then the callers. In the writer's thread, `Writing` takes everything that waits, makes
 it durable with one statement and one sync (group commit), and posts the whole batch back with one call; between batches it does
-upkeep in small steps. In two reader threads, reads that the cache of recent values cannot answer.
+upkeep in small steps. In the checkpointer's thread, the write-ahead log is copied into the file. In two reader threads, reads that
+the cache of recent values cannot answer.
 
 Upkeep: the floor (the oldest readable revision) follows `keep_seconds`, and faster when the file outgrows `keep_bytes`; rows
-below it are removed a few hundred at a time, free pages are given back, the write-ahead log is copied into the file when
-nobody waits or when it grows long. Expired keys are deleted by ordinary transactions, some at a time.
+below it are removed a few hundred at a time, free pages are given back. Expired keys are deleted by ordinary transactions, some at a time.
 
-When a write fails nothing of its batch happened, nor of what was decided after it: all of those answer StoreFull (or what
-else it was), the ledger goes back to the last durable revision, and the next transaction tries anew.
+When a write fails and it is certain that nothing was written (no room), nothing of its batch happened, nor of what was decided after
+it: all of those answer StoreFull (or what else it was), the ledger goes back to the last durable revision, and the next transaction
+tries anew. When it is not certain the store has `failed`, and answers nothing any more.
 
 Measured with `bench/store_bench.py` on two cores: see its output; about 10 µs of the event loop's thread for a transaction.
 """
