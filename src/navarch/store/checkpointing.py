@@ -8,6 +8,7 @@ With an SQLite that can corrupt its file when a commit begins the log anew durin
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,14 @@ _PAUSE_LONG = 0.5
 log = logging.getLogger(__name__)
 
 
+def log_pages(path: str) -> int:
+    """About how many pages a store's write-ahead log holds."""
+    try:
+        return os.path.getsize(path + "-wal") // 4096
+    except OSError:
+        return 0
+
+
 class Checkpointer:
     """`copied` is called on this thread after each copy. All else is for the writer's thread."""
 
@@ -35,8 +44,8 @@ class Checkpointer:
         self._connection: library.Connection | None = None
         self._running: Future[None] | None = None
         self._not_before = 0.0
-        self._length = 0
-        self._unsaved = 0
+        # A killed store leaves its log behind, and a store that is killed often would never copy it.
+        self._length = self._unsaved = log_pages(path)
 
     def appended(self, pages: int) -> None:
         """Tells of about so many pages that went into the log."""

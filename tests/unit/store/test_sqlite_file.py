@@ -413,6 +413,26 @@ async def test_only_one_connection_ever_copies_the_log(path: pathlib.Path) -> No
     assert longest < 100 << 20
 
 
+async def test_the_log_that_a_killed_store_left_is_copied(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Also by a store that writes little before it is killed again."""
+    store = sqlite(path)
+    await store.start()
+    for n in range(3):
+        await asyncio.gather(*(store.txn(Put(f"/{n}/{m}", bytes(2600))) for m in range(150)))
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("store.db", "store.db-wal"):
+        (left / name).write_bytes(path.with_name(name).read_bytes())
+    await store.close()
+    small = (left / "store.db").stat().st_size
+    assert (left / "store.db-wal").stat().st_size > 256 * 4200
+    store = sqlite(left / "store.db")
+    await store.start()
+    await asyncio.sleep(0.5)
+    assert (left / "store.db").stat().st_size > small + (512 << 10)
+    await store.close()
+
+
 async def test_the_files_are_nobody_elses_business(path: pathlib.Path) -> None:
     old = os.umask(0o022)
     try:
