@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import pytest
+
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.client import kubeconfig, rest, watch
@@ -143,6 +145,7 @@ async def follow(cluster: Cluster, version: int, seen: Seen) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.timeout(60 + 15 * KILLS)
 async def test_every_write_and_every_event_is_accounted_for(tmp_path: pathlib.Path) -> None:
     chance = random.Random(7)
     with socket.socket() as probe:

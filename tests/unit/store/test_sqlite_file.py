@@ -344,6 +344,7 @@ async def test_an_idle_store_gives_its_free_pages_back_at_once_and_then_writes_n
         await store.maintain()
         free = await store._work(lambda writer: writer._number("freelist_count"), lambda pages: pages * 4096 > database.SHRINK_ABOVE + (1 << 20))
         assert not free
+        await store._work(lambda writer: store._writing._checkpointer.copy(), lambda done: False)
         await asyncio.sleep(0.2)
         before = len(disk.operations)
         await asyncio.sleep(0.5)  # fifty times the upkeep
