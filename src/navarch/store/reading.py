@@ -1,8 +1,7 @@
 """Reads of the store's file, on a connection of their own.
 
-Reads of many rows come back as a few long strings made by SQL's aggregates, not row by row: the library gives up Python's lock at
-every row, and behind a busy event loop each getting it back can take milliseconds. A read comes in two steps: first everything
-but the values, with their lengths, then the values of as many rows as `PIECE_BYTES` allows.
+Reads of many rows come back packed (see `packing`), in two steps: first everything but the values, with their lengths, then the
+values of as many rows as `PIECE_BYTES` allows.
 
 Whatever is read is held against its row's checksum, with the key and the create revision taken from the key index where it was used:
 so an index that disagrees with the rows is found too. When something does not fit, the piece is read again row by row, and what is
@@ -18,6 +17,7 @@ from navarch.store import checksum, database, library, schema
 from navarch.store.faults import translated
 from navarch.store.interface import Change, Compacted, Damaged, Record
 from navarch.store.ledger import ORDINAL_BITS, last_id, revision_of
+from navarch.store.packing import Head, cut, heads_of, sound
 
 PIECE_ROWS = 2048
 """Rows one piece brings at most: more than a transaction can hold."""
@@ -25,17 +25,6 @@ PIECE_BYTES = 16 << 20
 """Bytes of values one statement brings at most, unless one transaction has more."""
 
 _ROW = "id, key, value, created, previous, at, expires, sum"
-
-
-class Head(NamedTuple):
-    """A row without its value. `length` is -1 when it has none, `checksum` -1 when there is no such row."""
-
-    id: int
-    key: str
-    created: int
-    length: int
-    seed: int
-    checksum: int
 
 
 class Found(NamedTuple):
@@ -229,22 +218,6 @@ class Reader:
         return heads_of(row[:6]), heads_of((row[6], row[1], row[2], *row[7:]))
 
 
-def sound(head: Head, value: bytes | None) -> bool:
-    return checksum.matches(head.key, value, head.seed, head.checksum)
-
-
-def heads_of(row: Sequence[str | None]) -> list[Head]:
-    """Heads from the packed columns of a query."""
-    ids, keys, *rest = row
-    if ids is None or keys is None:
-        return []
-    return list(map(Head, numbers(ids), keys.split("\0"), *(numbers(column or "") for column in rest)))
-
-
-def numbers(packed: str) -> list[int]:
-    return list(map(int, packed.split(",")))
-
-
 def portions(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Stretches of rows whose values are together about `PIECE_BYTES`."""
     first = size = 0
@@ -253,14 +226,6 @@ def portions(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
         if size >= PIECE_BYTES or n == len(lengths) - 1:
             yield first, n + 1
             first, size = n + 1, 0
-
-
-def cut(packed: bytes, lengths: Sequence[int], found: list[bytes | None]) -> None:
-    """Adds the values that were strung together."""
-    at = 0
-    for length in lengths:
-        found.append(None if length < 0 else packed[at : at + length])
-        at += max(length, 0)
 
 
 def whole_transactions(rows: Sequence[Head], befores: Sequence[Head]) -> int:

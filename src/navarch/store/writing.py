@@ -198,14 +198,13 @@ class Writing:
             log.warning("the mark of %s could not be written: %s", self._path, error)
 
     def _read_befores(self, batch: list[Pending]) -> None:
+        """Fills in the values that the batch's rows supersede and nobody has at hand: of rows in the batch itself, or from the file."""
         written = {row.id: row.value for pending in batch for row in pending.rows}
-        for pending in batch:
-            if not pending.unread:
-                continue
-            for n, row in enumerate(pending.rows):
-                if row.previous and pending.befores[n] is None:
-                    found = written.get(row.previous)
-                    pending.befores[n] = self._writer.value(row.previous) if found is None else found
+        unread = [(pending, n, row.previous) for pending in batch if pending.unread for n, row in enumerate(pending.rows)]
+        unread = [(pending, n, previous) for pending, n, previous in unread if previous and pending.befores[n] is None]
+        stored = self._writer.values([previous for _, _, previous in unread if previous not in written])
+        for pending, n, previous in unread:
+            pending.befores[n] = written[previous] if previous in written else stored.get(previous)
 
     def _do(self, job: Job) -> None:
         if self._failure is not None:
