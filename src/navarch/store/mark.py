@@ -4,7 +4,7 @@ SQLite cannot tell that its file or its write-ahead log was taken away, cut or e
 missing never was. The mark can tell. It lies in a file whose name does not begin with the database's, so that whoever removes the
 one does not remove the other by the way.
 
-It is written a few milliseconds after a commit, without a sync, and synced whenever the log was copied into the file. So it never
+It is written some milliseconds after a commit, without a sync, and synced whenever the log was copied into the file. So it never
 leads: the revision in it was durable before. It may lag, by those milliseconds when the process is killed, and by what the system
 had not written of it (some seconds) when the power fails; a loss in that stretch goes unnoticed.
 

@@ -26,8 +26,9 @@ from navarch.store.ledger import Row, revision_of
 MAX_BATCH = 256
 """Transactions in one commit."""
 IDLE_SECONDS = 0.05
-MARK_SECONDS = 0.005
-"""How far the mark may lag behind what was acknowledged. Written after each commit it made one writer's creates a third dearer."""
+MARK_SECONDS = 0.05
+"""How far the mark may lag behind what was acknowledged. Each write gives Python's lock away, and behind a busy loop getting it back
+takes milliseconds: written after each commit it made one writer's creates a third dearer."""
 
 log = logging.getLogger(__name__)
 

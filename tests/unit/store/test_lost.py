@@ -27,7 +27,7 @@ async def killed(path: pathlib.Path) -> int:
     await store.start()
     for n in range(20):  # few enough that nothing is copied into the file yet
         await store.txn(Put(f"/{n % 10}", b"%d" % n * 100))
-    await asyncio.sleep(0.1)  # the mark lags by milliseconds
+    await asyncio.sleep(0.3)  # the mark lags by milliseconds
     for name in ("store.db", "store.db-wal", "store.mark"):
         shutil.copy(elsewhere / name, path.with_name(name))
     revision = await store.revision()
