@@ -61,8 +61,9 @@ test: prepare test-packages format lint types ## everything: format, lint, types
 real: prepare ## tests with root, containers and network namespaces only
 	@$(BIN)/python -m pytest tests/real
 
-soak: $(DONE) ## the scheduler against its slow reference, the node killed under its pods: each twenty times as long (some 20 minutes)
-	@NAVARCH_SOAK=20 $(BIN)/python -m pytest tests/unit/scheduler/test_scheduler_differential.py tests/real/kubelet/test_killing_the_node.py -s
+soak: $(DONE) ## long forms: 200 kills of server and node, 2,500 power losses, the scheduler against its slow reference (half an hour)
+	@NAVARCH_SOAK=20 $(BIN)/python -m pytest -s tests/unit/scheduler/test_scheduler_differential.py tests/component/store/test_power_loss.py \
+		tests/component/apiserver/test_killed.py tests/real/kubelet/test_killing_the_node.py
 
 hostile: $(DONE) ## memory and p99 of a well-behaved client while hostile ones attack an API server (some minutes)
 	@$(BIN)/python -m bench.hostile

@@ -37,11 +37,21 @@ State = dict[str, tuple[bytes, int, int]]
 
 
 class Clock:
+    """A wall clock, which can be set, and the time that passes."""
+
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
+        self.passed = 1000.0
 
-    def __call__(self) -> float:
+    def wall(self) -> float:
         return self.now
+
+    def steady(self) -> float:
+        return self.passed
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        self.passed += seconds
 
 
 @contextlib.asynccontextmanager
@@ -49,11 +59,11 @@ async def opened(kind: str, directory: str, clock: Clock | None = None) -> Async
     clock = clock or Clock()
     store: Store
     if kind == "memory":
-        store = Memory(now=clock)
+        store = Memory(wall=clock.wall, steady=clock.steady)
     else:
         # A tiny value cache, so that both ways to a value are taken.
         cache = 16 if kind == "sqlite-small-cache" else 1 << 20
-        store = Sqlite(pathlib.Path(directory) / "store.db", Options(value_cache_bytes=cache), now=clock)
+        store = Sqlite(pathlib.Path(directory) / "store.db", Options(value_cache_bytes=cache), wall=clock.wall, steady=clock.steady)
     await store.start()
     try:
         yield store
@@ -263,7 +273,8 @@ def test_expired_keys_are_deleted_as_ordinary_revisions(kind: str) -> None:
         await store.txn(Put("/events/1", b"one", ttl=10), Put("/events/2", b"two", ttl=60), Put("/kept", b""))
         await store.txn(Put("/events/3", b"three", ttl=10))
         await store.txn(Put("/events/3", b"renewed", ttl=100))
-        clock.now += 30
+        clock.now -= 100_000  # somebody sets the clock
+        clock.advance(30)
         changes = await asyncio.wait_for(collect(store, "/events/", "/events0", 4, lambda change: True), 10)
         assert changes == [Change(5, "/events/1", None, b"one", 2, 2)]
         assert [r.key for r in (await store.range("/", END)).records] == ["/events/2", "/events/3", "/kept"]
@@ -276,7 +287,7 @@ def test_a_time_maps_to_the_revision_that_was_current(kind: str) -> None:
     async def body(store: Store, clock: Clock) -> None:
         start = clock.now
         for n in range(20):
-            clock.now += 10
+            clock.advance(10)
             await store.txn(Put(f"/{n}", b""))
         clock.now -= 1000  # a clock that jumps back does not disturb the order
         await store.txn(Put("/late", b""))

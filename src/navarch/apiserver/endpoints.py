@@ -75,6 +75,7 @@ class Endpoints:
         if good and "verbose" not in context.query:
             return answers.raw(b"ok", media="text/plain; charset=utf-8")
         lines = [f"[{'+' if ok or name in excluded else '-'}]{name} {_word(name, ok, name in excluded)}" for name, ok in checks.items()]
+        lines += [f"damaged and set aside: {name}" for name in self._server.storage.damaged]
         lines.append(f"{which} check {'passed' if good else 'failed'}")
         return answers.raw("\n".join(lines).encode() + b"\n", 200 if good else 500, "text/plain; charset=utf-8")
 

@@ -34,10 +34,12 @@ from navarch.apiserver.server import Options, Server
 from navarch.apiserver.storage import Storage
 from navarch.lib import pki, private, tls
 from navarch.machinery import errors
-from navarch.store.interface import Store
+from navarch.store.interface import Store, StoreFailed
 
 _log = logging.getLogger(__name__)
 _KEEP_SECONDS = 10.0
+_ANSWER_SECONDS = 0.5
+"""How long a server that cannot go on still answers: those who wait for a write are told."""
 __all__ = ["Options", "run", "serving", "with_certificates"]
 
 
@@ -90,7 +92,7 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
     state.caches = True
     endpoints = Endpoints(
         server,
-        lambda: {"ping": True, "store": True, "caches": state.caches, "bootstrap": state.bootstrap},
+        lambda: {"ping": True, "store": not server.storage.failed.done(), "caches": state.caches, "bootstrap": state.bootstrap},
         OpenApiDocuments(server.catalog),
     )
     http = connections.Listener(Chain(server, endpoints).handle, **connections.SETTINGS)
@@ -118,9 +120,13 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
 
 
 async def _keep(server: Server) -> None:
-    """Sees to it that what every cluster has stays there."""
+    """Sees to it that what every cluster has stays there. Raises StoreFailed when the server cannot go on."""
+    failed = server.storage.failed
     while True:
-        await asyncio.sleep(_KEEP_SECONDS)
+        await asyncio.wait([failed], timeout=_KEEP_SECONDS)
+        if failed.done():
+            await asyncio.sleep(_ANSWER_SECONDS)
+            raise StoreFailed(failed.result())
         try:
             await bootstrap.namespaces(server)
         except errors.ApiError as error:

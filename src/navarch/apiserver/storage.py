@@ -2,18 +2,27 @@
 
 In: typed changes from the verbs. Out: bytes. Every committed change passes through `_apply`, in order, before the writer
 that made it goes on: whoever reads after its own write sees it.
+
+That holds as long as caches and store agree. When they do not (a cache could not take a change; the store says that an object has
+another revision than the cache, which has heard of all), or when the disk has failed, `failed` says why, and the process must end: what is
+true is read from the disk when it starts again. Objects whose stored bytes are damaged are set aside when the caches are filled.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
+from navarch.apiserver.contention import KeyMutex
 from navarch.apiserver.served import ROOT, Catalog, Served
 from navarch.apiserver.watch_cache import Cache, Event
 from navarch.machinery import errors
 from navarch.store import interface as stores
 from navarch.store.interface import Change, Committed, Conflict, Delete, Put, Store
+
+_log = logging.getLogger(__name__)
+_MOST_BYTES = 1_572_864
 
 
 class Storage:
@@ -26,15 +35,23 @@ class Storage:
         self.loaded = 0
         """The revision the caches were filled at."""
 
+        self.mutex = KeyMutex()
+        self.failed: asyncio.Future[str]
+        """Done, with the reason, once nothing that is served can be relied on."""
+
         self._listeners: list[Callable[[Cache, Event], None]] = []
         self._unsubscribe: Callable[[], None] | None = None
         self.progressed: asyncio.Event = asyncio.Event()
 
     async def start(self) -> None:
         """Fills the caches and follows the store from there."""
+        self.failed = asyncio.get_running_loop().create_future()
+        self.store.failed.add_done_callback(self._store_failed)
         pending: list[tuple[Change, ...]] = []
         loading = self.store.subscribe(pending.append)
-        found = await self.store.range(ROOT, stores.END)
+        found = await self.store.range(ROOT, stores.END, set_aside=True)
+        for damage in found.damaged:
+            self._set_aside(damage)
         for record in found.records:
             cache = self.cache_of(record.key)
             if cache is not None:
@@ -43,13 +60,34 @@ class Storage:
         for cache in self.catalog.caches.values():
             cache.complete_since = found.revision
         loading()
-        self._unsubscribe = self.store.subscribe(self._apply)
+        self._unsubscribe = self.store.subscribe(self._follow)
         for changes in pending:
             self._apply(tuple(c for c in changes if c.revision > found.revision))
 
     async def stop(self) -> None:
         if self._unsubscribe is not None:
             self._unsubscribe()
+        self.store.failed.remove_done_callback(self._store_failed)
+
+    @property
+    def damaged(self) -> list[str]:
+        """The objects that are set aside, as `resource/namespace/name`."""
+        return [cache.prefix[len(ROOT) :] + key for cache in self.catalog.caches.values() for key in cache.damaged]
+
+    def _set_aside(self, damage: stores.Damaged) -> None:
+        _log.error("%s; the object is set aside", damage)
+        cache = self.cache_of(damage.key)
+        if cache is not None:
+            cache.damaged[damage.key[len(cache.prefix) :]] = str(damage)
+
+    def _store_failed(self, failed: asyncio.Future[stores.StoreFailed]) -> None:
+        if not failed.cancelled():
+            self._fail(str(failed.result()))
+
+    def _fail(self, reason: str) -> None:
+        if not self.failed.done():
+            _log.critical("the API server cannot go on: %s", reason)
+            self.failed.set_result(reason)
 
     def cache_of(self, key: str) -> Cache | None:
         """The cache a store key belongs to."""
@@ -59,12 +97,21 @@ class Storage:
         """Calls `receive` for every committed event of every resource: for what the server itself derives from objects."""
         self._listeners.append(receive)
 
+    def _follow(self, changes: tuple[Change, ...]) -> None:
+        try:
+            self._apply(changes)
+        except Exception as error:
+            _log.exception("a change could not be taken")
+            self._fail(f"the caches could not take revision {changes[-1].revision}: {type(error).__name__}: {error}")
+
     def _apply(self, changes: tuple[Change, ...]) -> None:
         told: dict[str, list[Event]] = {}
         for change in changes:
             cache = self.cache_of(change.key)
             if cache is not None:
                 event = cache.apply(change)
+                if cache.damaged:
+                    cache.damaged.pop(event.key, None)
                 told.setdefault(cache.prefix, []).append(event)
                 for receive in self._listeners:
                     receive(cache, event)
@@ -77,20 +124,52 @@ class Storage:
 
     async def put(self, served: Served, name: str, namespace: str, value: bytes, expected: int, ttl: float | None = None) -> int | None:
         """Writes an object that has `expected` as its revision (0: does not exist). The new revision, or None on conflict."""
-        if len(value) > 1_572_864:
+        if len(value) > _MOST_BYTES:
             raise errors.RequestEntityTooLarge("Request entity too large: limit is 1572864")
         outcome = await self._commit(Put(served.store_key(name, namespace), value, expected, ttl))
-        return outcome.revision if isinstance(outcome, Committed) else None
+        if isinstance(outcome, Committed):
+            return outcome.revision
+        await self._check_agreement(served, served.key(name, namespace), expected)
+        return None
 
     async def delete(self, served: Served, name: str, namespace: str, expected: int) -> int | None:
         """Removes an object that has `expected` as its revision. The revision of the removal, or None on conflict."""
         outcome = await self._commit(Delete(served.store_key(name, namespace), expected))
-        return outcome.revision if isinstance(outcome, Committed) else None
+        if isinstance(outcome, Committed):
+            return outcome.revision
+        await self._check_agreement(served, served.key(name, namespace), expected)
+        return None
+
+    async def delete_damaged(self, served: Served, name: str, namespace: str) -> None:
+        """Removes an object that is set aside, whatever is stored of it."""
+        await self._commit(Delete(served.store_key(name, namespace)))
+
+    async def _check_agreement(self, served: Served, key: str, expected: int) -> None:
+        """After a conflict: the cache has heard of all that came before it, so it must not be where the writer found it.
+
+        A cache that is leads every writer of the object into the same conflict for ever. Raises InternalError, and ends the server.
+        """
+        cache = served.cache
+        entry = cache.get(key)
+        if (entry.version if entry is not None else 0) != expected:
+            return
+        if expected == 0:
+            # It may have been created and deleted meanwhile; only both sides at one revision tell.
+            held = await self.store.get(cache.prefix + key, self.revision)
+            if held is None:
+                return
+        reason = f"the cache has {cache.prefix}{key} at revision {expected}, the store has it at another"
+        self._fail(reason)
+        raise errors.internal(reason)
 
     async def _commit(self, operation: Put | Delete) -> Committed | Conflict:
         try:
             return await self.store.txn(operation)
         except stores.StoreFull as error:
             raise errors.ApiError(str(error), code=507) from error
+        except stores.StoreFailed as error:
+            raise errors.Timeout(str(error)) from error
+        except stores.Damaged as error:
+            raise errors.internal(str(error)) from error
         except stores.StoreUnavailable as error:
             raise errors.ServiceUnavailable(str(error)) from error

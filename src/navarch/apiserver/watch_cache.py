@@ -225,6 +225,8 @@ class Cache:
         self.history: deque[Event] = deque()
         self._history_bytes = 0
         self.complete_since = 0
+        self.damaged: dict[str, str] = {}
+        """Objects that are set aside since what is stored of them is damaged: by key, what is wrong."""
         self._audiences: dict[Pin, dict[Scope, Audience]] = {}
 
     def __len__(self) -> int:

@@ -129,6 +129,10 @@ def status(words: Sequence[str]) -> int:
         say(f"No cluster runs from {given.data_dir}. Start one with: navarch up")
         return 1
     good = _components(running, found.memory)
+    from navarch.store import library
+
+    if weakness := library.weakness(library.version()):
+        say(f"\nSTORE: {weakness}")
     return 0 if _objects(settings) and good else 1
 
 

@@ -33,7 +33,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from navarch.lib import backoff, log, pki, private
+from navarch.lib import backoff, log, private
 from navarch.run import guarding, liveness, plain, status
 from navarch.run.components import PROCESSES, Part, Process
 from navarch.run.settings import Settings

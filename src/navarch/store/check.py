@@ -2,23 +2,25 @@
 
 It works on a closed store, on a backup, and on an open one (as a reader, of one consistent state).
 
-- SQLite itself finds the file sound.
+- SQLite itself finds the file sound, which holds the key index against the rows.
+- Every row has its checksum.
 - Ids grow by whole revisions: nothing above the last, ordinals within a revision count from 0.
 - Each row supersedes the row that was its key's newest; a row without predecessor creates its key at its own revision; a
   later one keeps the create revision; only existing keys are deleted. So replaying history gives the present state.
-- Below what is cleaned, only rows are left that were their key's newest at the floor.
+- Below what is cleaned, only rows are left that were their key's newest there.
 - Times never go backwards.
+- The file is the store that the mark beside it tells of, with everything that was acknowledged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from collections.abc import Iterator
 
-from navarch.store import database
-from navarch.store.interface import StoreError
+from navarch.store import checksum, database, library, mark, opening, schema
+from navarch.store.faults import translated
+from navarch.store.interface import StoreError, StoreLost
 from navarch.store.ledger import ORDINAL_BITS, last_id, revision_of
 
 MAX_PROBLEMS = 100
@@ -30,10 +32,13 @@ def check(path: str) -> list[str]:
         return [f"{path} does not exist"]
     problems: list[str] = []
     try:
-        with database.translated(path), contextlib.closing(database.connect(path, 4096, read_only=True)) as connection:
+        # Read before the file is looked at: in an open store both go on, and the mark must not be the newer one.
+        expected = mark.read(path)
+        with translated(path), contextlib.closing(schema.connect(path, 4096, read_only=True)) as connection:
+            # One read transaction, so that compaction does not move what is being looked at.
             connection.execute("BEGIN")
-            database.check_identity(connection, path)
-            for problem in findings(connection):
+            schema.check_identity(connection, path)
+            for problem in findings(connection, path, expected):
                 problems.append(problem)
                 if len(problems) >= MAX_PROBLEMS:
                     problems.append("and possibly more")
@@ -43,15 +48,28 @@ def check(path: str) -> list[str]:
     return problems
 
 
-def findings(connection: sqlite3.Connection) -> Iterator[str]:
+def findings(connection: library.Connection, path: str, expected: mark.Mark | None) -> Iterator[str]:
     for (line,) in connection.execute("PRAGMA integrity_check"):
         if line != "ok":
             yield f"the file: {line}"
     state = database.load(connection)
+    try:
+        opening.check_expected(path, state, expected)
+    except StoreLost as error:
+        yield str(error)
+    summed = schema.version_of(connection) >= schema.VERSION
+    if summed and not connection.execute("SELECT 1 FROM meta WHERE name = 'summed'").fetchall():
+        yield from checksum_findings(connection)
     yield from history_findings(connection, state)
 
 
-def history_findings(connection: sqlite3.Connection, state: database.State) -> Iterator[str]:
+def checksum_findings(connection: library.Connection) -> Iterator[str]:
+    for row in connection.execute("SELECT id, key, value, created, previous, at, expires, sum FROM history ORDER BY id"):
+        if not isinstance(row[1], str) or checksum.of(*row[:7]) != row[7]:
+            yield f"revision {revision_of(row[0])}, key {row[1]!r}: the checksum does not match"
+
+
+def history_findings(connection: library.Connection, state: database.State) -> Iterator[str]:
     """Replays history, and compares with what the store would open with."""
     living: dict[str, tuple[int, int]] = {}
     before = at_before = 0
@@ -61,12 +79,8 @@ def history_findings(connection: sqlite3.Connection, state: database.State) -> I
         revision = revision_of(row_id)
         where = f"revision {revision}, key {key!r}"
         above = row_id > state.cleaned
-        if above and revision == revision_of(before) and row_id != before + 1:
-            yield f"{where}: a row of this revision is missing"
-        if above and revision > revision_of(before) and row_id & ((1 << ORDINAL_BITS) - 1) and before > state.cleaned:
-            yield f"{where}: the first row of this revision is missing"
-        if above and before > state.cleaned and revision > revision_of(before) + 1 and not in_gap(state, revision_of(before), revision):
-            yield f"revisions {revision_of(before) + 1} to {revision - 1} are missing"
+        if above:
+            yield from sequence_findings(state, where, row_id, before)
         if at < at_before:
             yield f"{where}: was written before its predecessor"
         yield from row_findings(where, living.get(key), (created, previous, bool(deleted)), revision, above)
@@ -81,6 +95,19 @@ def history_findings(connection: sqlite3.Connection, state: database.State) -> I
         yield f"revision {revision_of(before)} is above the store's last, {state.revision}"
     if living != {key: (entry.created, entry.id) for key, entry in state.entries.items()}:
         yield "the present state is not what replaying history gives"
+
+
+def sequence_findings(state: database.State, where: str, row_id: int, before: int) -> Iterator[str]:
+    """Whether rows are missing between two neighbours, of which compaction, which ends anywhere in a revision, took none."""
+    revision, ordinal = revision_of(row_id), row_id & ((1 << ORDINAL_BITS) - 1)
+    if ordinal and before != row_id - 1 and row_id - 1 > state.cleaned:
+        if revision_of(before) == revision:
+            yield f"{where}: a row of this revision is missing"
+        else:
+            yield f"{where}: the first row of this revision is missing"
+    last = revision_of(max(before, state.cleaned))
+    if revision > last + 1 and not in_gap(state, last, revision):
+        yield f"revisions {last + 1} to {revision - 1} are missing"
 
 
 def in_gap(state: database.State, low: int, high: int) -> bool:

@@ -15,16 +15,20 @@ Errors (callers' mistakes, the outside world, our bugs):
     StoreError
     ├── Compacted            the revision asked for is no longer kept (HTTP 410 for the API server)
     ├── FutureRevision       the revision asked for has not happened yet
-    └── StoreUnavailable     the write or read was not done, and may be tried again
+    ├── Damaged              what is stored of the key is not what was written; other keys are not concerned
+    └── StoreUnavailable     the write or read was not done (but see StoreFailed), and may be tried again
         ├── StoreFull        no room on the disk; nothing was lost; writes work again as soon as there is room
         ├── StoreLocked      another process has the store open
         ├── StoreCorrupt     the file is damaged or no store at all
         ├── StoreTooNew      the file was written by a newer version
+        ├── StoreLost        acknowledged writes are missing from the file, or the whole file is
+        ├── StoreFailed      the disk failed: whether the write was done is not known, and the store does not go on
         └── StoreClosed      the store is not open (any more)
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
@@ -60,6 +64,16 @@ class FutureRevision(StoreError):
         self.current = current
 
 
+class Damaged(StoreError):
+    """A row fails its checksum or cannot be read."""
+
+    def __init__(self, key: str, revision: int, reason: str) -> None:
+        super().__init__(f"what is stored of {key} at revision {revision} is damaged: {reason}")
+        self.key = key
+        self.revision = revision
+        self.reason = reason
+
+
 class StoreUnavailable(StoreError):
     """The operation was not carried out."""
 
@@ -78,6 +92,14 @@ class StoreCorrupt(StoreUnavailable):
 
 class StoreTooNew(StoreUnavailable):
     """The file's schema is newer than this program."""
+
+
+class StoreLost(StoreUnavailable):
+    """The file does not hold everything that was acknowledged, or is another store."""
+
+
+class StoreFailed(StoreUnavailable):
+    """The disk failed. Only opening the store again tells what is durable."""
 
 
 class StoreClosed(StoreUnavailable):
@@ -99,7 +121,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 class Change(msgspec.Struct, frozen=True, gc=False):
     """What one transaction did to one key.
 
-    `value` is None when the key was deleted; `previous` is what it held before (None: it did not exist), written at
+    `value` is None when the key was deleted; `previous` is what it held before (None: it did not exist, or is damaged), written at
     `previous_revision` (0: it did not exist). `create_revision` of a deletion is that of the deleted key.
     """
 
@@ -114,7 +136,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 class Put(msgspec.Struct, frozen=True, gc=False):
     """Sets a key. `expected` is the modification revision it must have: None anything, 0 it must not exist.
 
-    With `ttl` (seconds) the key is deleted, as an ordinary revision, once it has not been written for that long.
+    With `ttl` (seconds) the key is deleted, as an ordinary revision, once it has not been written for that long, however the
+    machine's clock is set meanwhile.
     """
 
     key: str
@@ -147,13 +170,15 @@ class Conflict(msgspec.Struct, frozen=True, gc=False):
 class Range(msgspec.Struct, frozen=True, gc=False):
     """Records in key order, as they were at `revision`.
 
-    `more` tells that `limit` cut the answer; `count` is how many the whole range holds (-1: it was not asked for).
+    `more` tells that `limit` cut the answer; `count` is how many the whole range holds (-1: it was not asked for). `damaged` are
+    those that were set aside.
     """
 
     records: tuple[Record, ...]
     more: bool
     count: int
     revision: int
+    damaged: tuple[Damaged, ...] = ()
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -169,8 +194,11 @@ Subscriber = Callable[[tuple[Change, ...]], None]
 class Store(Protocol):
     """The contract; `tests/contract/test_store_contract.py` is its long form."""
 
+    failed: asyncio.Future[StoreFailed]
+    """Done once the store cannot go on (from `start` on there is one). It answers nothing any more then, and should be closed."""
+
     async def start(self) -> None:
-        """Opens the store. Raises StoreLocked, StoreCorrupt, StoreTooNew, StoreFull."""
+        """Opens the store. Raises StoreLocked, StoreCorrupt, StoreTooNew, StoreLost, StoreFull."""
 
     async def close(self) -> None:
         """Finishes what was begun and closes; safe to call twice."""
@@ -178,24 +206,25 @@ class Store(Protocol):
     def txn(self, *ops: Put | Delete) -> Awaitable[Committed | Conflict]:
         """Does all operations at one revision, or none. The order of calls is the order of revisions.
 
-        Raises StoreFull or another StoreUnavailable when it could not be made durable (then it did not happen), and
-        ValueError when a key is named twice.
+        Raises StoreFull or another StoreUnavailable when it could not be made durable (then it did not happen), StoreFailed when
+        nobody knows, and ValueError when a key is named twice.
         """
 
     async def get(self, key: str, revision: int = 0) -> Record | None:
-        """The key's record now (0) or at a revision. Raises Compacted, FutureRevision."""
+        """The key's record now (0) or at a revision. Raises Compacted, FutureRevision, Damaged."""
 
-    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0, counted: bool = True) -> Range:
-        """The records of a key range now (0) or at a revision, at most `limit` (0: all). Raises Compacted, FutureRevision.
+    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0, counted: bool = True, set_aside: bool = False) -> Range:
+        """The records of a key range now (0) or at a revision, at most `limit` (0: all). Raises Compacted, FutureRevision, Damaged.
 
         With `limit` only that many records are read. Counting the rest passes over the keys of the whole range (10 ms for
-        20,000); whoever does not need it says `counted=False`.
+        20,000); whoever does not need it says `counted=False`. With `set_aside`, damaged records are left out and named.
         """
 
     async def changes(self, start: str, end: str, after: int) -> Piece:
         """The next changes in the range above revision `after`: whole transactions, in order, as many as one read may bring.
 
-        The piece is empty and its `until` the current revision when there are none. Raises Compacted, FutureRevision.
+        The piece is empty and its `until` the current revision when there are none. Raises Compacted (also when what is stored of a
+        change is damaged: history begins after it then) and FutureRevision.
         """
 
     def watch(self, start: str, end: str, from_revision: int) -> AsyncIterator[tuple[Change, ...]]:

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 
+from navarch.store import clock
 from navarch.store.feed import Feed
 from navarch.store.interface import (
     Change,
@@ -25,6 +26,7 @@ from navarch.store.interface import (
     Range,
     Record,
     StoreClosed,
+    StoreFailed,
     StoreUnavailable,
     Subscriber,
 )
@@ -34,10 +36,11 @@ EXPIRE_EVERY = 1.0
 
 
 class Memory:
-    """A `Store` without a file. `now` is the wall clock."""
+    """A `Store` without a file. `wall` is the clock people set, `steady` one that nobody can."""
 
-    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
-        self._now = now
+    def __init__(self, *, wall: Callable[[], float] = time.time, steady: Callable[[], float] = clock.steady) -> None:
+        self._wall = wall
+        self._steady = steady
         self._opened = False
         self._current: dict[str, Record] = {}
         self._versions: dict[str, list[tuple[int, Record | None]]] = {}
@@ -51,7 +54,8 @@ class Memory:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._opened = True
-        self._floor_at = self._floor_at or self._now()
+        self.failed: asyncio.Future[StoreFailed] = self._loop.create_future()
+        self._floor_at = self._floor_at or self._wall()
         self._timer = self._loop.call_later(EXPIRE_EVERY, self._expire)
 
     async def close(self) -> None:
@@ -83,12 +87,12 @@ class Memory:
         changes = tuple(change for op in ops if (change := self._change(op)) is not None)
         if not changes:
             return Committed(self._feed.revision, ())
-        now = max(self._now(), self._times[-1][1] if self._times else self._floor_at)
+        now = max(self._wall(), self._times[-1][1] if self._times else self._floor_at)
         self._times.append((changes[0].revision, now))
         for op in ops:
             self._expires.pop(op.key, None)
             if isinstance(op, Put) and op.ttl is not None:
-                self._expires[op.key] = now + op.ttl
+                self._expires[op.key] = self._steady() + op.ttl
         for change in changes:
             self._keep(change)
         self._feed.publish(changes)
@@ -114,7 +118,7 @@ class Memory:
     def _expire(self) -> None:
         if not self._opened:
             return
-        now = self._now()
+        now = self._steady()
         for key in [key for key, at in self._expires.items() if at <= now]:
             self._decide((Delete(key),))
         self._timer = self._loop.call_later(EXPIRE_EVERY, self._expire)
@@ -141,7 +145,8 @@ class Memory:
     async def get(self, key: str, revision: int = 0) -> Record | None:
         return self._version(key, self._at(revision))
 
-    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0, counted: bool = True) -> Range:
+    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0, counted: bool = True, set_aside: bool = False) -> Range:
+        del set_aside
         at = self._at(revision)
         end = end or start + "\0"
         keys = sorted(key for key in self._versions if start <= key < end)

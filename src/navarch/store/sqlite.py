@@ -1,16 +1,17 @@
 """The store in one SQLite file: the default.
 
-Three parties. On the event loop, `Sqlite.txn` decides at once (see `ledger`) and hands rows to the writer; when they are
-durable it tells subscribers and watches, then the callers. In the writer's thread, `_Writing` takes everything that waits, makes
+Four parties. On the event loop, `Sqlite.txn` decides at once (see `ledger`) and hands rows to the writer; when they are
+durable it tells subscribers and watches, then the callers. In the writer's thread, `Writing` takes everything that waits, makes
 it durable with one statement and one sync (group commit), and posts the whole batch back with one call; between batches it does
-upkeep in small steps. In two reader threads, reads that the cache of recent values cannot answer.
+upkeep in small steps. In the checkpointer's thread, the write-ahead log is copied into the file. In two reader threads, reads that
+the cache of recent values cannot answer.
 
 Upkeep: the floor (the oldest readable revision) follows `keep_seconds`, and faster when the file outgrows `keep_bytes`; rows
-below it are removed a few hundred at a time, free pages are given back, the write-ahead log is copied into the file when
-nobody waits or when it grows long. Expired keys are deleted by ordinary transactions, some at a time.
+below it are removed a few hundred at a time, free pages are given back. Expired keys are deleted by ordinary transactions, some at a time.
 
-When a write fails nothing of its batch happened, nor of what was decided after it: all of those answer StoreFull (or what
-else it was), the ledger goes back to the last durable revision, and the next transaction tries anew.
+When a write fails and it is certain that nothing was written (no room), nothing of its batch happened, nor of what was decided after
+it: all of those answer StoreFull (or what else it was), the ledger goes back to the last durable revision, and the next transaction
+tries anew. When it is not certain the store has `failed`, and answers nothing any more.
 
 Measured with `bench/store_bench.py` on two cores: see its output; about 10 µs of the event loop's thread for a transaction.
 """
@@ -22,7 +23,6 @@ import functools
 import heapq
 import logging
 import os
-import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -31,7 +31,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from navarch.store import backup, database
+from navarch.store import backup, clock, database, locking
+from navarch.store.checkpointing import Checkpointer
 from navarch.store.feed import Feed
 from navarch.store.interface import (
     Change,
@@ -46,10 +47,13 @@ from navarch.store.interface import (
     Record,
     StoreClosed,
     StoreError,
+    StoreFailed,
     StoreUnavailable,
     Subscriber,
 )
 from navarch.store.ledger import ORDINAL_BITS, Ledger, Row, last_id, revision_of
+from navarch.store.opening import open_and_load
+from navarch.store.reading import Reader
 from navarch.store.writing import Job, Pending, Writing
 
 CLEAN_ROWS = 256
@@ -76,12 +80,22 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sqlite:
-    """A `Store` in one file. `now` is the wall clock."""
+    """A `Store` in one file. `wall` is the clock people set, `steady` one that nobody can; `vfs` names SQLite's way to the disk."""
 
-    def __init__(self, path: str | os.PathLike[str], options: Options | None = None, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        options: Options | None = None,
+        *,
+        wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = clock.steady,
+        vfs: str | None = None,
+    ) -> None:
         self.path = os.fspath(path)
         self.options = options or Options()
-        self._now = now
+        self._wall = wall
+        self._steady = steady
+        self._vfs = vfs
         self._opened = False
         self._lock: int | None = None
 
@@ -89,10 +103,13 @@ class Sqlite:
 
     async def start(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
-        self._lock = database.lock_file(self.path)
+        self._lock = locking.lock(self.path)
+        self.failed: asyncio.Future[StoreFailed] = loop.create_future()
         try:
-            created_at = int(self._now() * 1000)
-            connection, state = await loop.run_in_executor(None, open_and_load, self.path, created_at)
+            opened = await loop.run_in_executor(None, open_and_load, self.path, int(self._wall() * 1000), self._vfs)
+            state = opened.state
+            self._clock = clock.Clock(state.at, self._wall, self._steady)
+            self._offsets = state.offsets
             self._ledger = Ledger(state.revision, state.at, state.entries)
             self._feed = Feed(state.revision)
             self._floor, self._floor_at, self._cleaned, self._gaps = state.floor, state.floor_at, state.cleaned, state.gaps
@@ -102,15 +119,18 @@ class Sqlite:
             self._values_bytes = 0
             self._epoch = 0
             self._inflight: deque[Pending] = deque()
-            self._readers = [database.Reader(self.path) for _ in range(2)]
+            self._readers = [Reader(self.path, vfs=self._vfs) for _ in range(2)]
             self._pool = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
-            self._writing = Writing(self.path, database.Writer(connection), loop, self._settle)
+            checkpointer = Checkpointer(self.path, opened.marker.sync, self._vfs)
+            writer = database.Writer(opened.connection, state.cleaned)
+            self._writing = Writing(self.path, writer, opened.marker, checkpointer, loop, self._settle, self._end)
             self._writing.start()
         except BaseException:
-            database.unlock_file(self._lock)
+            locking.unlock(self._lock)
             self._lock = None
             raise
         self._opened = True
+        self._note_time()
         self._expire_timer = loop.call_later(0, self._expire)
         self._upkeep_timer = loop.call_later(self.options.upkeep_seconds, self._upkeep)
 
@@ -125,19 +145,27 @@ class Sqlite:
         await self._loop.run_in_executor(None, self._pool.shutdown)
         for reader in self._readers:
             reader.close()
-        database.unlock_file(self._lock)
+        locking.unlock(self._lock)
         self._lock = None
 
     def _check_open(self) -> None:
         if not self._opened:
             raise StoreClosed("the store is not open")
+        if self.failed.done():
+            raise StoreFailed(str(self.failed.result()))
+
+    def _end(self, error: StoreFailed) -> None:
+        """Nothing is promised any more: what is durable, only opening the store again tells."""
+        if not self.failed.done():
+            self.failed.set_result(error)
+            self._feed.close(error)
 
     # --- writing
 
     def txn(self, *ops: Put | Delete) -> asyncio.Future[Outcome]:
         self._check_open()
         future: asyncio.Future[Outcome] = self._loop.create_future()
-        decided = self._ledger.decide(ops, int(self._now() * 1000))
+        decided = self._ledger.decide(ops, self._clock.now())
         if decided and type(decided) is list:
             pending = self._pending(future, decided)
         else:
@@ -175,6 +203,8 @@ class Sqlite:
     def _settle(self, batch: list[Pending], error: StoreError | None) -> None:
         """On the loop: a batch is durable, or failed."""
         if error is not None:
+            if isinstance(error, StoreFailed):
+                self._end(error)
             self._fail(error)
             return
         inflight = self._inflight
@@ -204,7 +234,7 @@ class Sqlite:
                 pending.future.set_result(outcome)
 
     def _fail(self, error: StoreError) -> None:
-        """Takes back everything that is not durable."""
+        """Takes back everything that is not known to be durable."""
         self._epoch += 1
         failed, self._inflight = self._inflight, deque()
         self._ledger.undo((row for pending in reversed(failed) for row in reversed(pending.rows)), self._feed.revision)
@@ -244,11 +274,11 @@ class Sqlite:
             else:
                 future.set_result(Conflict(key, read.result()))
 
-        self._read(database.Reader.record, key, revision).add_done_callback(done)
+        self._read(Reader.record, key, revision).add_done_callback(done)
 
     # --- reading
 
-    def _read(self, fn: Callable[Concatenate[database.Reader, P], T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+    def _read(self, fn: Callable[Concatenate[Reader, P], T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         self._check_open()
 
         def run() -> T:
@@ -278,19 +308,24 @@ class Sqlite:
         while True:
             at = revision or self._feed.revision
             self._check_kept(at)
-            record = await self._read(database.Reader.record, key, at)
+            record = await self._read(Reader.record, key, at)
             # The floor may have risen meanwhile, and rows that this read needed may be gone.
             if at >= self._floor:
                 return record
 
-    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0, counted: bool = True) -> Range:
+    async def range(self, start: str, end: str, *, revision: int = 0, limit: int = 0, counted: bool = True, set_aside: bool = False) -> Range:
         while True:
             self._check_open()
             at = revision or self._feed.revision
             self._check_kept(at)
-            records, count = await self._read(database.Reader.records, start, end or start + "\0", at, limit, counted)
-            if at >= self._floor:
-                return Range(tuple(records[:limit] if limit else records), count > limit > 0, count if counted else -1, at)
+            found = await self._read(Reader.records, start, end or start + "\0", at, limit, counted)
+            if at < self._floor:
+                continue
+            if found.damaged and not set_aside:
+                raise found.damaged[0]
+            records = found.records[:limit] if limit else found.records
+            more = found.total > len(records) + len(found.damaged)
+            return Range(tuple(records), more, found.total if counted else -1, at, tuple(found.damaged))
 
     def watch(self, start: str, end: str, from_revision: int) -> AsyncIterator[tuple[Change, ...]]:
         self._check_open()
@@ -299,7 +334,7 @@ class Sqlite:
     async def changes(self, start: str, end: str, after: int) -> Piece:
         self._check_kept(after)
         until = self._feed.revision
-        changes, until = await self._read(database.Reader.changes, start, end or start + "\0", after, until)
+        changes, until = await self._read(Reader.changes, start, end or start + "\0", after, until)
         if after < self._floor:
             raise Compacted(after, self._floor)
         return Piece(tuple(changes), until)
@@ -317,14 +352,14 @@ class Sqlite:
         return self._floor
 
     async def revision_at(self, when: float) -> int:
-        at = int(when * 1000)
+        at = clock.store_time(self._offsets, int(when * 1000))
         while True:
             self._check_open()
             floor = self._floor
             if at < self._floor_at:
                 raise Compacted(0, floor)
             high = self._feed.revision
-            revision = await self._read(database.Reader.revision_at, at, floor, high)
+            revision = await self._read(Reader.revision_at, at, floor, high)
             if floor == self._floor:
                 return revision
 
@@ -334,7 +369,7 @@ class Sqlite:
         self._check_open()
         if revision > self._feed.revision:
             raise FutureRevision(revision, self._feed.revision)
-        at = await self._read(database.Reader.time_of, revision)
+        at = await self._read(Reader.time_of, revision)
         self._raise_floor(revision, at)
         while self._cleaned < last_id(self._floor):
             await self._upkeep_step()
@@ -351,13 +386,13 @@ class Sqlite:
     def _upkeep_step(self) -> asyncio.Future[bool]:
         """One small step in the writer's thread; tells whether there is more to do."""
         if self._cleaned < last_id(self._floor):
-            floor, floor_at, cleaned = self._floor, self._floor_at, self._cleaned
-            return self._work(lambda writer: writer.clean(floor, floor_at, cleaned, CLEAN_ROWS), self._cleaned_to)
-        now, options = self._now(), self.options
-        old, recent = (int((now - age) * 1000) for age in (options.keep_seconds, options.keep_at_least_seconds))
+            floor, floor_at = self._floor, self._floor_at
+            return self._work(lambda writer: writer.clean(floor, floor_at, CLEAN_ROWS), self._cleaned_to, CLEAN_ROWS // 4 + 4)
+        now, options = self._clock.now(), self.options
+        old, recent = (now - int(age * 1000) for age in (options.keep_seconds, options.keep_at_least_seconds))
         limits = database.Limits(old, recent, options.keep_bytes)
         floor, high = self._floor, self._feed.revision
-        return self._work(lambda writer: writer.survey_and_shrink(limits, floor, high), self._surveyed)
+        return self._work(lambda writer: writer.survey_and_shrink(limits, floor, high), self._surveyed, 0)
 
     def _cleaned_to(self, cleaned: int) -> bool:
         self._cleaned = max(self._cleaned, cleaned)
@@ -367,22 +402,30 @@ class Sqlite:
         self._raise_floor(survey.floor, survey.floor_at)
         return survey.shrunk or self._cleaned < last_id(self._floor)
 
-    def _work(self, fn: Callable[[database.Writer], T], then: Callable[[T], bool]) -> asyncio.Future[bool]:
+    def _note_time(self) -> None:
+        """Notes what the wall clock says beside store time, when that has changed."""
+        offsets = clock.noted(self._offsets, self._clock.now(), self._clock.ahead(), self._floor_at)
+        if offsets != self._offsets:
+            self._offsets = offsets
+            self._work(lambda writer: writer.note_offsets(offsets), lambda done: False, 1).add_done_callback(told)
+
+    def _work(self, fn: Callable[[database.Writer], T], then: Callable[[T], bool], pages: int = 0) -> asyncio.Future[bool]:
         """Does something in the writer's thread after what was submitted before, then something on the loop."""
         self._check_open()
         future: asyncio.Future[bool] = self._loop.create_future()
-        self._writing.submit(Job(fn, then, future))
+        self._writing.submit(Job(fn, then, future, pages))
         return future
 
     def _upkeep(self) -> None:
         """Upkeep by timers rather than a task: a store has nobody to hand a task to."""
-        if not self._opened:
+        if not self._opened or self.failed.done():
             return
+        self._note_time()
 
         def done(step: asyncio.Future[bool]) -> None:
             if not self._opened or step.cancelled():
                 return
-            if (error := step.exception()) is not None:
+            if (error := told(step)) is not None:
                 log.warning("store upkeep failed and will be tried again: %s", error)
             more = error is None and step.result()
             self._upkeep_timer = self._loop.call_later(UPKEEP_PAUSE if more else self.options.upkeep_seconds, self._upkeep)
@@ -391,9 +434,9 @@ class Sqlite:
 
     def _expire(self) -> None:
         """Deletes what has expired, some at a time."""
-        if not self._opened:
+        if not self._opened or self.failed.done():
             return
-        now = int(self._now() * 1000)
+        now = self._clock.now()
         expiring, entries = self._expiring, self._ledger.entries
         budget = EXPIRE_AT_ONCE
         while expiring and expiring[0][0] <= now and budget:
@@ -408,18 +451,13 @@ class Sqlite:
 
     def _expired(self, key: str, row_id: int, outcome: asyncio.Future[Outcome]) -> None:
         if not outcome.cancelled() and isinstance(outcome.exception(), StoreUnavailable):
-            heapq.heappush(self._expiring, (int(self._now() * 1000) + 5000, key, row_id))
+            heapq.heappush(self._expiring, (self._clock.now() + 5000, key, row_id))
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         self._check_open()
         await self._loop.run_in_executor(self._pool, backup.copy, self.path, os.fspath(path))
 
 
-def open_and_load(path: str, created_at: int) -> tuple[sqlite3.Connection, database.State]:
-    connection = database.open_file(path, created_at=created_at)
-    try:
-        with database.translated(path):
-            return connection, database.load(connection)
-    except BaseException:
-        connection.close()
-        raise
+def told(step: asyncio.Future[bool]) -> BaseException | None:
+    """A step's error, which counts as heard then."""
+    return None if step.cancelled() else step.exception()

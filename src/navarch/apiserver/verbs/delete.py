@@ -11,7 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import admission, answers, watch_cache, writing
+from navarch.apiserver import admission, answers, contention, watch_cache, writing
+from navarch.apiserver.authz import Question
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
@@ -24,11 +25,15 @@ from navarch.lib import integers
 from navarch.machinery import codec, errors, field, timestamps
 
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
+_UNSAFE = "unsafe-delete-ignore-read-errors"
+_IGNORE = "ignoreStoreReadErrorWithClusterBreakingPotential"
 
 
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     options = await options_of(context)
     info = context.info
+    if options.ignoreStoreReadErrorWithClusterBreakingPotential:
+        return await _delete_damaged(context, served, server)
     getting.entry_of(served, info.name, info.namespace)
     entry, body, gone = await delete(context, served, server, info.name, info.namespace, options)
     if gone and not served.strategy.returns_deleted:
@@ -36,9 +41,30 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     return answers.of_json(context, served.convert(body))
 
 
+async def _delete_damaged(context: Context, served: Served, server: Server) -> web.StreamResponse:
+    """Removes an object that cannot be read: without finalizers, preconditions and admission, which would have to read it.
+
+    Upstream counterpart: registry/generic/registry/corrupt_obj_deleter.go.
+    """
+    info = context.info
+    question = Question(_UNSAFE, served.group, served.plural, "", info.namespace, info.name, version=served.resource.version)
+    verdict = server.authorizer.decide(context.user, question)
+    if not verdict.allowed:
+        why = f'not permitted to do "{_UNSAFE}", reason: {verdict.reason}'
+        raise errors.forbidden(served.group, served.plural, info.name, why)
+    if served.key(info.name, info.namespace) not in served.cache.damaged:
+        why = "is exclusively used to delete corrupt object(s), try again by removing this option"
+        raise field.invalid_error(served.group, served.plural, info.name, [field.invalid(_IGNORE, True, why)])
+    await server.storage.delete_damaged(served, info.name, info.namespace)
+    return answers.of_object(context, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+
+
 async def collection(context: Context, served: Served, server: Server) -> web.StreamResponse:
     """Deletes everything a query selects, and answers with the list of it."""
     options = await options_of(context)
+    if options.ignoreStoreReadErrorWithClusterBreakingPotential:
+        why = "is not allowed with DELETECOLLECTION, try again after removing the option"
+        raise field.invalid_error("meta.k8s.io", "DeleteOptions", "", [field.invalid(_IGNORE, True, why)])
     scope = listing.scope_of(context, served)
     entries = served.cache.select(scope)
     for entry in entries:
@@ -93,6 +119,10 @@ def _problems(options: meta_v1.DeleteOptions) -> list[field.Problem]:
         found.append(field.not_supported("propagationPolicy", policy, ("Background", "Foreground", "Orphan")))
     if any(d != "All" for d in options.dryRun or ()):
         found.append(field.not_supported("dryRun", options.dryRun, ("All",)))
+    if options.ignoreStoreReadErrorWithClusterBreakingPotential:
+        for name in ("dryRun", "propagationPolicy", "orphanDependents", "gracePeriodSeconds", "preconditions"):
+            if getattr(options, name) not in (None, []):
+                found.append(field.invalid(_IGNORE, True, f"cannot be set together with .{name}"))
     return found
 
 
@@ -101,7 +131,8 @@ async def delete(
 ) -> tuple[Entry, bytes, bool]:
     """Deletes or begins to delete an object: its entry, its JSON afterwards, and whether it is gone."""
     dry = context.dry_run or bool(options.dryRun)
-    while True:
+
+    async def once() -> tuple[Entry, bytes, bool] | None:
         entry = getting.entry_of(served, name, namespace)
         old = updating.current(served, entry)
         _check_preconditions(served, entry, old, options)
@@ -109,8 +140,9 @@ async def delete(
         await admission.mutate(attributes, server)
         await admission.validate(attributes, server)
         done = await _attempt(served, server, entry, updating.current(served, entry), options, dry)
-        if done is not None:
-            return entry, *done
+        return None if done is None else (entry, *done)
+
+    return await contention.until_written(server.storage.mutex, served.store_key(name, namespace), once, patient=False)
 
 
 def _check_preconditions(served: Served, entry: Entry, old: Obj, options: meta_v1.DeleteOptions) -> None:

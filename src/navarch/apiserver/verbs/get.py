@@ -13,9 +13,12 @@ from navarch.machinery import errors
 
 
 def entry_of(served: Served, name: str, namespace: str) -> Entry:
-    """The object's entry. NotFound when there is none."""
-    entry = served.cache.get(served.key(name, namespace))
+    """The object's entry. NotFound when there is none, InternalError when what is stored of it is damaged."""
+    key = served.key(name, namespace)
+    entry = served.cache.get(key)
     if entry is None:
+        if damage := served.cache.damaged.get(key):
+            raise errors.internal(damage)
         raise errors.not_found(served.group, served.plural, name)
     return entry
 

@@ -183,7 +183,7 @@ async def handle(context: Context, server: Server) -> web.StreamResponse:
     if (info.group, info.plural) == ("", "bindings") and info.verb == "create":
         return await _binding(context, server)
     if (info.group, info.plural) == ("", "componentstatuses"):
-        return _component_statuses(context)
+        return _component_statuses(context, server)
     answer = ANSWERS.get((info.group, info.plural))
     if answer is None:
         raise discovery.not_found()
@@ -206,15 +206,12 @@ async def _binding(context: Context, server: Server) -> web.StreamResponse:
     return answers.of_object(context, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
 
 
-def _component_statuses(context: Context) -> web.StreamResponse:
-    """Deprecated upstream; the parts that must work for this answer to be given are reported healthy."""
-    items = [
-        core_v1.ComponentStatus(
-            metadata=meta_v1.ObjectMeta(name=name),
-            conditions=[core_v1.ComponentCondition(type="Healthy", status="True", message="ok")],
-        )
-        for name in ("store",)
-    ]
+def _component_statuses(context: Context, server: Server) -> web.StreamResponse:
+    """Deprecated upstream; of what it tells, the store is in this process."""
+    failed, damaged = server.storage.failed, server.storage.damaged
+    message = failed.result() if failed.done() else f"damaged and set aside: {', '.join(damaged)}" if damaged else "ok"
+    condition = core_v1.ComponentCondition(type="Healthy", status="False" if failed.done() else "True", message=message)
+    items = [core_v1.ComponentStatus(metadata=meta_v1.ObjectMeta(name="store"), conditions=[condition])]
     if context.info.name:
         found = next((i for i in items if i.metadata and i.metadata.name == context.info.name), None)
         if found is None:

@@ -1,7 +1,7 @@
 """PUT of an object, and the loop every change of an existing object goes through.
 
 `change` reads the current object, lets the caller make the new one from it, checks, admits and writes it against the revision
-it was read at; when somebody else was faster it starts again, unless the client insisted on a revision.
+it was read at; when somebody else was faster it starts again (see `contention`), unless the client insisted on a revision.
 
 Upstream counterpart: registry/generic/registry/store.go (Update) and storage's GuaranteedUpdate.
 """
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from navarch.apiserver import admission, answers, background, managed_fields, watch_cache, writing
+from navarch.apiserver import admission, answers, background, contention, managed_fields, watch_cache, writing
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import create as creating
+from navarch.apiserver.verbs import get as getting
 from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import codec, errors, field
 
@@ -75,18 +76,19 @@ async def change(
 ) -> Changed:
     """Changes an existing object. NotFound, Conflict, Invalid, and what admission raises."""
     info = context.info
-    while True:
-        entry = served.cache.get(served.key(info.name, info.namespace))
-        if entry is None:
-            raise errors.not_found(served.group, served.plural, info.name)
+
+    async def once() -> Changed | None:
+        entry = getting.entry_of(served, info.name, info.namespace)
         old = current(served, entry)
         new = await make(old)
         insisted = check_version(served, new, entry, patch=patch)
         done = await attempt(context, served, server, entry, new, old, subresource, applied)
-        if done is not None:
-            return done
-        if insisted:
+        if done is None and insisted:
             raise errors.conflict(served.group, served.plural, info.name, errors.MODIFIED)
+        return done
+
+    # A PUT nearly always insists on a revision: waiting could only make it fail later.
+    return await contention.until_written(server.storage.mutex, served.store_key(info.name, info.namespace), once, patient=patch)
 
 
 def current(served: Served, entry: Entry) -> Obj:
