@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from navarch.cri.client import Client, CriError
 from navarch.kubelet import cgroups, logs
+from navarch.kubelet.core import work
 from navarch.kubelet.core.model import Running, State
 from navarch.kubelet.observer import Observer
 from navarch.kubelet.runtime import Runtime
@@ -90,7 +91,7 @@ class Cleaner:
         """Waits a moment for other pods that come or go: they are what users wait for."""
         for _ in range(20):
             await asyncio.sleep(0.5)
-            if not any(worker.state.busy - {"finish", "finishing"} for worker in self._workers.values()):
+            if not any(worker.state.busy - {work.Finishing()} for worker in self._workers.values()):
                 return
 
     async def _remove_sandbox(self, sandbox_id: str) -> None:

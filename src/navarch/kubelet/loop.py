@@ -22,7 +22,7 @@ from navarch.cri.client import CriError
 from navarch.kubelet import cgroups, cleanup, configs, image_records, machine_facts, qos, static_pods, user_namespaces
 from navarch.kubelet.core import admission, image_access, model, resources, sysctls
 from navarch.kubelet.core import node as node_core
-from navarch.kubelet.core.model import Failed, Failure, PodChanged, PodRemoved, RuntimeSeen
+from navarch.kubelet.core.model import Failed, Failure, PodChanged, PodRemoved, RuntimeFound, RuntimeSeen
 from navarch.kubelet.handlers import Handlers
 from navarch.kubelet.images import Puller
 from navarch.kubelet.node import Pressure, Reporter
@@ -166,7 +166,7 @@ class Kubelet:
         self.workers[_uid(pod)] = worker
         seen = self._first_look.pop(_uid(pod), None)
         if seen is not None:
-            worker.adopt(seen)
+            worker.dispatch(RuntimeFound(seen))
         else:
             failure = self._refusal(pod)
             if failure is not None:

@@ -7,10 +7,11 @@ informer, the observer and from its own actions. Upstream's counterpart is pod_w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, assert_never
@@ -19,10 +20,11 @@ from navarch.api.core import v1
 from navarch.client.events import Recorder
 from navarch.cri.client import CriError
 from navarch.kubelet import probing
-from navarch.kubelet.core import containers, machine, model, probes
+from navarch.kubelet.core import containers, machine, model
 from navarch.kubelet.core.env import ConfigError
 from navarch.kubelet.core.model import (
     Action,
+    CancelStart,
     ContainerExited,
     ContainerSettled,
     ContainerStarted,
@@ -48,12 +50,15 @@ from navarch.kubelet.core.model import (
     SandboxStopped,
     StartContainer,
     StartFailed,
+    StartProbe,
     State,
+    StopProbe,
     StopSandbox,
     Ticked,
     VolumesFailed,
     VolumesMounted,
     VolumesRemoved,
+    VolumesRemoveFailed,
 )
 from navarch.kubelet.images import StartError, Tell
 from navarch.kubelet.runtime import Runtime
@@ -87,7 +92,7 @@ class Worker:
         self._probes: dict[tuple[str, str], asyncio.Task[Any]] = {}
         self._starting: asyncio.Task[Any] | None = None
         self._cancellable = False
-        self._found: set[str] = set()
+        self._cancelled = False
 
     @property
     def pod(self) -> v1.Pod:
@@ -96,22 +101,6 @@ class Worker:
     @property
     def uid(self) -> str:
         return (self.pod.metadata and self.pod.metadata.uid) or ""
-
-    def adopt(self, event: model.RuntimeSeen) -> None:
-        """Takes over what already ran when the kubelet started."""
-        self._found = {c.id for c in event.containers if c.state is Running.RUNNING}
-        for container in event.containers:
-            self._adopt_probes(container)
-        self.dispatch(event)
-
-    def _adopt_probes(self, view: ContainerView) -> None:
-        """A container that was ready before the kubelet restarted stays so until a probe says otherwise."""
-        held = self.pod.status
-        for group in (held.containerStatuses, held.initContainerStatuses) if held else ():
-            for known in group or ():
-                if known.containerID and known.containerID.endswith(view.id):
-                    kept = model.Probes(startup=known.started or None, readiness=known.ready or None)
-                    self.state = dataclasses.replace(self.state, probes={**self.state.probes, view.id: kept})
 
     def dispatch(self, event: Event) -> None:
         """Feeds an event to the machine and starts what it wants done."""
@@ -128,9 +117,6 @@ class Worker:
         if step.wake_at is not None and self.state.life is not Life.GONE:
             delay = max(0.001, step.wake_at - now)
             self._timer = asyncio.get_running_loop().call_later(delay, self.dispatch, Ticked())
-        if self.state.life is not Life.SYNCING and self._starting is not None and self._cancellable:
-            self._starting.cancel()
-        self._arrange_probes()
 
     # ---- actions -------------------------------------------------------------------------------------------------------------
 
@@ -140,13 +126,20 @@ class Worker:
             case MountVolumes():
                 self._start("volumes", self._mount(), lambda e: VolumesFailed({"": str(e)}))
             case RemoveVolumes():
-                self._start("remove volumes", self._remove_volumes(), lambda e: VolumesRemoved())
+                self._start("remove volumes", self._remove_volumes(), lambda e: VolumesRemoveFailed(str(e)))
             case MakeSandbox(attempt):
                 self._start("sandbox", self._make_sandbox(attempt), lambda e: SandboxFailed(str(e)))
             case StartContainer():
                 name = action.name
                 failed = partial(_start_failed, name)
                 self._starting = self._start(f"start {name}", self._start_container(action), failed)
+            case CancelStart():
+                self._cancel_start()
+            case StartProbe():
+                self._start_probe(action)
+            case StopProbe(id, kind):
+                if (probe := self._probes.pop((id, kind), None)) is not None:
+                    probe.cancel()
             case KillContainer():
                 self._start(f"kill {action.name}", self._kill(action), partial(_kill_failed, action.id))
             case StopSandbox(id):
@@ -210,14 +203,13 @@ class Worker:
             self.dispatch(VolumesMounted())
 
     async def _remove_volumes(self) -> None:
-        for attempt in range(20):
-            try:
-                await self._tools.runtime.remove(self.uid)
-                break
-            except OSError as error:
-                log.warning("volumes of pod %s: %s", self.uid, error)
-                await asyncio.sleep(0.1 * 2 ** min(attempt, 6))
-        self.dispatch(VolumesRemoved())
+        try:
+            await self._tools.runtime.remove(self.uid)
+        except OSError as error:
+            log.warning("volumes of pod %s: %s", self.uid, error)
+            self.dispatch(VolumesRemoveFailed(str(error)))
+        else:
+            self.dispatch(VolumesRemoved())
 
     async def _make_sandbox(self, attempt: int) -> None:
         try:
@@ -239,32 +231,46 @@ class Worker:
             self.dispatch(StartFailed(name, error.reason, error.message, error.view))
         except (CriError, OSError) as error:
             self.dispatch(StartFailed(name, "CreateContainerError", str(error)))
+        except _GivenUp:
+            self.dispatch(ContainerSettled(name))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not self._cancellable or task is None:
                 raise
             task.uncancel()
-            self._cancellable = False
             self.dispatch(ContainerSettled(name))
         else:
             self.dispatch(ContainerSettled(name))
         finally:
             self._cancellable = False
 
+    def _cancel_start(self) -> None:
+        """Gives up a start where it waits for an image or a hook; elsewhere, when it comes to such a place."""
+        self._cancelled = True
+        if self._starting is not None and self._cancellable:
+            self._starting.cancel()
+
+    @contextlib.contextmanager
+    def _cancellable_phase(self) -> Iterator[None]:
+        """Work within a start that may be given up. _GivenUp when it was told so before."""
+        if self._cancelled:
+            raise _GivenUp
+        self._cancellable = True
+        yield
+        self._cancellable = False
+
     async def _run_container(self, spec: v1.Container, action: StartContainer) -> None:
         runtime, name = self._tools.runtime, action.name
         tell = self._tell(name)
-        self._cancellable = True
-        image = await runtime.prepare_image(self.pod, spec, action.sandbox, tell)
-        self._cancellable = False
+        with self._cancellable_phase():
+            image = await runtime.prepare_image(self.pod, spec, action.sandbox, tell)
         async with self._tools.slots:
             view = await runtime.create(self.pod, spec, action.attempt, action.sandbox, image, self.state.containers, tell)
         self.dispatch(ContainerStarted(view))
         if spec.lifecycle is None or spec.lifecycle.postStart is None:
             return
-        self._cancellable = True
-        answer = await runtime.run_hook(spec.lifecycle.postStart, spec, view.id, self._pod_ip())
-        self._cancellable = False
+        with self._cancellable_phase():
+            answer = await runtime.run_hook(spec.lifecycle.postStart, spec, view.id, self._pod_ip())
         if not answer.ok:
             tell("Warning", "FailedPostStartHook", "PostStartHook failed")
             tell("Normal", "Killing", "FailedPostStartHook")
@@ -319,26 +325,15 @@ class Worker:
         status = self.state.status
         return (status.podIP if status else None) or ""
 
-    def _arrange_probes(self) -> None:
-        """Starts probes of containers that run and ends those of containers that do not."""
-        wanted: dict[tuple[str, str], tuple[ContainerView, v1.Container]] = {}
-        if self.state.life is not Life.TERMINATED:
-            inits, mains, _ = containers.of(self.pod)
-            for spec in (*filter(containers.sidecar, inits), *mains):
-                view = containers.latest(self.state.containers, spec.name or "")
-                if view is None or view.state is not Running.RUNNING:
-                    continue
-                for kind in probes.KINDS:
-                    if probes.spec_of(spec, kind) is not None and (self.state.life is Life.SYNCING or kind == "readiness"):
-                        wanted[view.id, kind] = (view, spec)
-        for key in [key for key in self._probes if key not in wanted]:
-            self._probes.pop(key).cancel()
-        for key, (view, spec) in wanted.items():
-            if key not in self._probes:
-                self._probes[key] = self._start(f"{key[1]} probe {view.name}", self._probe(view, spec, key[1]))
+    def _start_probe(self, action: StartProbe) -> None:
+        spec = containers.find(self.pod, action.name)
+        view = next((c for c in self.state.containers if c.id == action.id), None)
+        if spec is not None and view is not None:
+            work = self._probe(view, spec, action)
+            self._probes[action.id, action.kind] = self._start(f"{action.kind} probe {action.name}", work)
 
-    async def _probe(self, view: ContainerView, spec: v1.Container, kind: str) -> None:
-        target = probing.Target(view.id, spec, self._pod_ip(), view.started_at, view.id in self._found)
+    async def _probe(self, view: ContainerView, spec: v1.Container, action: StartProbe) -> None:
+        target = probing.Target(view.id, spec, self._pod_ip(), view.started_at, action.found)
 
         def report(what: str, ok: bool) -> None:
             self.dispatch(Probed(view.id, what, ok))
@@ -346,7 +341,11 @@ class Worker:
         def started() -> bool:
             return spec.startupProbe is None or self.state.probes.get(view.id, model.Probes()).startup is True
 
-        await probing.run(target, kind, self._tools.runtime.handlers, report, self._tell(view.name), started)
+        await probing.run(target, action.kind, self._tools.runtime.handlers, report, self._tell(view.name), started)
+
+
+class _GivenUp(Exception):
+    """The pod ends: what would be waited for is not wanted any more."""
 
 
 def _start_failed(name: str, error: Exception) -> Event:

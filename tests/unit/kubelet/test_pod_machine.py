@@ -15,6 +15,7 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.kubelet.core import containers, machine
 from navarch.kubelet.core.model import (
     Action,
+    CancelStart,
     ContainerExited,
     ContainerSettled,
     ContainerStarted,
@@ -36,6 +37,7 @@ from navarch.kubelet.core.model import (
     Record,
     RemoveVolumes,
     Running,
+    RuntimeFound,
     RuntimeSeen,
     SandboxMade,
     SandboxStopFailed,
@@ -43,13 +45,17 @@ from navarch.kubelet.core.model import (
     SandboxView,
     StartContainer,
     StartFailed,
+    StartProbe,
     State,
+    StopProbe,
     StopSandbox,
     Ticked,
     VolumesFailed,
     VolumesMounted,
     VolumesRemoved,
+    VolumesRemoveFailed,
 )
+from navarch.kubelet.core.work import Starting
 
 NODE = NodeFacts("node-1", ("10.0.0.1",))
 T0 = 1_800_000_000.0
@@ -609,3 +615,76 @@ def test_whatever_happens_a_deleted_pod_ends_and_phases_never_go_back(policy: st
     assert not [c for c in node.state.containers if c.state is Running.RUNNING]
     node.feed(PodRemoved())
     assert node.state.life is Life.GONE
+
+
+def probed(name: str = "main") -> v1.Container:
+    probe = v1.Probe(tcpSocket=v1.TCPSocketAction(port=80))
+    return v1.Container(name=name, image="app:1", readinessProbe=probe, livenessProbe=probe)
+
+
+def test_probes_run_while_their_container_does_and_a_pod_that_ends_is_only_asked_whether_it_is_ready() -> None:
+    pod = make_pod([probed()])
+    node = Node(pod)
+    first = node.view("main").id
+    assert node.did(StartProbe) == [StartProbe(first, "main", "liveness", False), StartProbe(first, "main", "readiness", False)]
+    node.exit("main", 1)
+    assert node.did(StopProbe) == [StopProbe(first, "liveness"), StopProbe(first, "readiness")]
+    second = node.view("main").id
+    assert second != first
+    assert [a.id for a in node.did(StartProbe) if isinstance(a, StartProbe)] == [first, first, second, second]
+    node.log.clear()
+    slow = dataclasses.replace(node.state)
+    step = machine.step(slow, PodChanged(deleted(pod)), node.now)
+    assert [a for a in step.actions if isinstance(a, StopProbe)] == [StopProbe(second, "liveness")]
+    node.feed(PodChanged(deleted(pod)))
+    assert node.state.probing == frozenset()
+
+
+def test_what_ran_before_the_kubelet_stays_ready_until_a_probe_says_otherwise() -> None:
+    pod = make_pod([probed()])
+    before = Node(pod)
+    before.feed(Probed(before.view("main").id, "readiness", True))
+    held = v1.Pod(metadata=pod.metadata, spec=pod.spec, status=before.status)
+    state = machine.begin(held, NODE)
+    step = machine.step(state, RuntimeFound(RuntimeSeen(before.state.sandboxes, before.state.containers, T0 + 60)), T0 + 60)
+    main = before.view("main").id
+    assert step.state.probes[main].readiness is True
+    assert all(a.found for a in step.actions if isinstance(a, StartProbe)) and any(isinstance(a, StartProbe) for a in step.actions)
+    assert step.state.status is not None
+    assert condition(step.state.status, "Ready").status == "True"
+
+
+def test_a_start_is_given_up_once_when_the_pod_ends() -> None:
+    pod = make_pod()
+    node = Node(pod, start=lambda action: Ticked())  # pulling: no answer yet
+    assert any(isinstance(w, Starting) for w in node.state.busy)
+    node.feed(PodChanged(deleted(pod)))
+    node.tick(1.0)
+    assert len(node.did(CancelStart)) == 1
+    assert not node.did(Finish), "the start is still under way"
+    node.feed(ContainerSettled("main"))
+    assert len(node.did(Finish)) == 1
+
+
+def test_volumes_that_cannot_be_removed_are_tried_again_and_hold_the_pod() -> None:
+    pod = make_pod()
+    node = Node(pod)
+    refusals = 3
+    answer = node.answer
+
+    def refusing(action: Action) -> list[Event]:
+        nonlocal refusals
+        if isinstance(action, RemoveVolumes) and refusals:
+            refusals -= 1
+            return [VolumesRemoveFailed("device or resource busy")]
+        return answer(action)
+
+    node.answer = refusing  # type: ignore[method-assign]
+    node.feed(PodChanged(deleted(pod)))
+    assert not node.did(Finish)
+    assert node.wake_at is not None and node.wake_at > node.now
+    for _ in range(3):
+        node.tick(30.0)
+    assert len(node.did(RemoveVolumes)) == 4
+    assert node.reasons().count("FailedUnMount") == 3
+    assert len(node.did(Finish)) == 1

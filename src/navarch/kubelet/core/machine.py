@@ -14,14 +14,15 @@ counterparts: pod_workers, SyncPod's computePodActions, the reason cache, the ac
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from navarch.api.core import v1
-from navarch.kubelet.core import backoff, containers, resources, status
+from navarch.kubelet.core import backoff, containers, probes, resources, status
 from navarch.kubelet.core.model import (
     ORDER,
     Action,
+    CancelStart,
     ContainerExited,
     ContainerSettled,
     ContainerStarted,
@@ -47,6 +48,7 @@ from navarch.kubelet.core.model import (
     ResizeContainer,
     Resized,
     Running,
+    RuntimeFound,
     RuntimeSeen,
     SandboxFailed,
     SandboxMade,
@@ -55,16 +57,20 @@ from navarch.kubelet.core.model import (
     SandboxView,
     StartContainer,
     StartFailed,
+    StartProbe,
     State,
     Step,
+    StopProbe,
     StopSandbox,
     Ticked,
     Volumes,
     VolumesFailed,
     VolumesMounted,
     VolumesRemoved,
+    VolumesRemoveFailed,
     Waiting,
 )
+from navarch.kubelet.core.work import Crashing, Finishing, Killing, MakingSandbox, Mounting, Resizing, Starting, StoppingSandbox, Unmounting, Work
 from navarch.machinery import timestamps
 
 IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed"})
@@ -88,6 +94,7 @@ def step(state: State, event: Event, now: float) -> Step:
     turn = _Turn(state, now)
     turn.absorb(event)
     turn.decide()
+    turn.arrange_probes()
     turn.publish()
     return Step(turn.state, tuple(turn.actions), turn.wake_at)
 
@@ -100,6 +107,8 @@ class _Turn:
         self.now = now
         self.actions: list[Action] = []
         self.wake_at: float | None = None
+        self.ended = False
+        """Nothing is left to do here: once that is published, the API object may go."""
 
     # ---- small tools ---------------------------------------------------------------------------------------------------------
 
@@ -110,20 +119,24 @@ class _Turn:
         if self.wake_at is None or at < self.wake_at:
             self.wake_at = at
 
-    def start(self, key: str, action: Action) -> None:
+    def start(self, key: Work, action: Action) -> None:
         self.change(busy=self.state.busy | {key})
         self.actions.append(action)
 
-    def idle(self, *keys: str) -> None:
+    def idle(self, *keys: Work) -> None:
         self.change(busy=self.state.busy - set(keys))
 
-    def busy(self, key: str) -> bool:
+    def busy(self, key: Work) -> bool:
         return key in self.state.busy
+
+    def _starting(self) -> bool:
+        """Whether a container is being started."""
+        return any(isinstance(work, Starting) for work in self.state.busy)
 
     def record(self, kind: str, reason: str, message: str, container: str = "") -> None:
         self.actions.append(Record(kind, reason, message, container))
 
-    def held_back(self, key: str) -> bool:
+    def held_back(self, key: Work) -> bool:
         """Whether a failed try of this is too fresh to be made again."""
         at = self.state.retry_at.get(key, 0.0)
         if at > self.now:
@@ -131,14 +144,14 @@ class _Turn:
             return True
         return False
 
-    def retry(self, key: str, first: float, most: float) -> float:
+    def retry(self, key: Work, first: float, most: float) -> float:
         """Counts a failure of this; the next try may be at the time returned."""
         entry = backoff.advance(self.state.backoff.get(key), self.now, first, most)
         at = self.now + entry.delay
         self.change(backoff={**self.state.backoff, key: entry}, retry_at={**self.state.retry_at, key: at})
         return at
 
-    def succeeded(self, key: str) -> None:
+    def succeeded(self, key: Work) -> None:
         self.change(
             backoff={k: v for k, v in self.state.backoff.items() if k != key},
             retry_at={k: v for k, v in self.state.retry_at.items() if k != key},
@@ -165,51 +178,58 @@ class _Turn:
                 self.change(deleted=True)
             case RuntimeSeen():
                 self._runtime_seen(event)
+            case RuntimeFound(seen):
+                self._adopt(seen)
+                self._runtime_seen(seen)
             case VolumesMounted():
-                self.idle("volumes")
-                self.succeeded("volumes")
+                self.idle(Mounting())
+                self.succeeded(Mounting())
                 self.change(volumes=Volumes.MOUNTED)
             case VolumesFailed(messages):
                 self._volumes_failed(messages)
             case VolumesRemoved():
-                self.idle("remove-volumes")
+                self.idle(Unmounting())
                 self.change(volumes=Volumes.REMOVED)
+            case VolumesRemoveFailed(message):
+                self.idle(Unmounting())
+                self.retry(Unmounting(), 0.5, 30.0)
+                self.record("Warning", "FailedUnMount", f"UnmountVolume.TearDown failed for the pod's volumes: {message}")
             case SandboxMade(sandbox):
-                self.idle("sandbox")
-                self.succeeded("sandbox")
+                self.idle(MakingSandbox())
+                self.succeeded(MakingSandbox())
                 others = tuple(s for s in self.state.sandboxes if s.id != sandbox.id)
                 self.change(sandboxes=(*others, sandbox))
             case SandboxFailed(message):
-                self.idle("sandbox")
-                self.retry("sandbox", 1.0, 30.0)
+                self.idle(MakingSandbox())
+                self.retry(MakingSandbox(), 1.0, 30.0)
                 self.record("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {message}")
             case SandboxStopped(id):
                 self._sandbox_stopped(id)
             case SandboxStopFailed(id, message):
-                self.idle(f"stop:{id}")
-                self.retry(f"stop:{id}", 1.0, 10.0)
+                self.idle(StoppingSandbox(id))
+                self.retry(StoppingSandbox(id), 1.0, 10.0)
                 self.record("Warning", "FailedKillPod", f"error killing pod: {message}")
             case ContainerStarted(container):
                 self.put_container(container)
                 self.put_waiting(container.name, None)
-                self.succeeded(f"start:{container.name}")
-            case ContainerSettled():
-                self.idle("start")
+                self.succeeded(Starting(container.name))
+            case ContainerSettled(name):
+                self.idle(Starting(name))
             case StartFailed():
                 self._start_failed(event)
             case ContainerExited(container):
                 self.put_container(self._lost(container))
-                self.idle(f"kill:{container.id}")
+                self.idle(Killing(container.id))
             case KillFailed(id, message):
-                self.idle(f"kill:{id}")
+                self.idle(Killing(id))
                 self.change(graces={k: v for k, v in self.state.graces.items() if k != id})
-                self.retry(f"kill:{id}", 1.0, 10.0)
+                self.retry(Killing(id), 1.0, 10.0)
                 self.record("Warning", "FailedKillPod", f"error killing pod: {message}")
             case Probed(id, kind, ok):
                 found = dataclasses.replace(self.state.probes.get(id, Probes()), **{kind: ok})
                 self.change(probes={**self.state.probes, id: found})
             case Resized(id, resources):
-                self.idle(f"resize:{id}")
+                self.idle(Resizing(id))
                 self.change(containers=tuple(dataclasses.replace(c, resources=resources) if c.id == id else c for c in self.state.containers))
             case Failed(failure, grace):
                 if self.state.failure is None and self.state.life is Life.SYNCING:
@@ -227,8 +247,20 @@ class _Turn:
             self.change(done=True)
         if spec_changed:
             # What failed may work with the new spec: try at once.
-            kept = {k: v for k, v in self.state.retry_at.items() if k.startswith(("kill:", "stop:"))}
+            kept = {k: v for k, v in self.state.retry_at.items() if isinstance(k, Killing | StoppingSandbox)}
             self.change(retry_at=kept)
+
+    def _adopt(self, seen: RuntimeSeen) -> None:
+        """Containers that ran before the kubelet did: one that was ready stays so until a probe says otherwise."""
+        found = dict(self.state.probes)
+        held = self.state.pod.status
+        for group in (held.containerStatuses, held.initContainerStatuses) if held else ():
+            for known in group or ():
+                view = next((c for c in seen.containers if known.containerID and known.containerID.endswith(c.id)), None)
+                if view is not None:
+                    found[view.id] = Probes(startup=known.started or None, readiness=known.ready or None)
+        running = frozenset(c.id for c in seen.containers if c.state is Running.RUNNING)
+        self.change(probes=found, found=running)
 
     def _runtime_seen(self, event: RuntimeSeen) -> None:
         seen = {c.id: c for c in event.containers}
@@ -250,38 +282,38 @@ class _Turn:
                 kept.append(dataclasses.replace(box, ready=box.ready and found.ready, ips=box.ips or found.ips))
             elif box.created_at > event.since - VANISHED_SLACK:
                 kept.append(box)
-        if not self.busy("sandbox"):
+        if not self.busy(MakingSandbox()):
             kept.extend(boxes.values())
         self.change(containers=tuple(merged), sandboxes=tuple(kept))
 
     def _lost(self, view: ContainerView) -> ContainerView:
         """A container that was killed because its sandbox died did not succeed, however politely it went."""
-        killed = self.busy(f"kill:{view.id}") and self.state.life is Life.SYNCING and not self._ending()
+        killed = self.busy(Killing(view.id)) and self.state.life is Life.SYNCING and not self._ending()
         if not killed or view.exit_code or any(s.id == view.sandbox_id and s.ready for s in self.state.sandboxes):
             return view
         return dataclasses.replace(view, exit_code=137, reason="Error", message=LOST)
 
     def _volumes_failed(self, messages: Mapping[str, str]) -> None:
-        self.idle("volumes")
-        self.retry("volumes", 0.5, 15.0)
+        self.idle(Mounting())
+        self.retry(Mounting(), 0.5, 15.0)
         for volume, message in messages.items():
             self.record("Warning", "FailedMount", f'MountVolume.SetUp failed for volume "{volume}" : {message}')
 
     def _sandbox_stopped(self, sandbox_id: str) -> None:
-        self.idle(f"stop:{sandbox_id}")
+        self.idle(StoppingSandbox(sandbox_id))
         boxes = tuple(dataclasses.replace(s, ready=False, stopped=True) if s.id == sandbox_id else s for s in self.state.sandboxes)
         self.change(sandboxes=boxes)
 
     def _start_failed(self, event: StartFailed) -> None:
-        self.idle("start")
+        self.idle(Starting(event.name))
         if event.container is not None:
             self.put_container(event.container)
         self.put_waiting(event.name, Waiting(event.reason, event.message))
         node = self.state.node
         if event.reason in IMAGE_REASONS:
-            self.retry(f"start:{event.name}", node.crash_first, node.crash_most)
+            self.retry(Starting(event.name), node.crash_first, node.crash_most)
         elif event.container is None or event.container.state is not Running.EXITED:
-            self.retry(f"start:{event.name}", 1.0, 10.0)
+            self.retry(Starting(event.name), 1.0, 10.0)
 
     # ---- deciding ------------------------------------------------------------------------------------------------------------
 
@@ -297,6 +329,9 @@ class _Turn:
             self._terminate()
         if self.state.life is Life.TERMINATED:
             self._clean_up()
+        if self.state.life is not Life.SYNCING and self._starting() and not self.state.cancelled:
+            self.change(cancelled=True)
+            self.actions.append(CancelStart())
 
     def _ending(self) -> bool:
         state = self.state
@@ -317,8 +352,8 @@ class _Turn:
 
     def _sync(self) -> None:
         if self.state.volumes is not Volumes.MOUNTED:
-            if not self.busy("volumes") and not self.held_back("volumes"):
-                self.start("volumes", MountVolumes())
+            if not self.busy(Mounting()) and not self.held_back(Mounting()):
+                self.start(Mounting(), MountVolumes())
             return
         sandbox = self._sandbox()
         if sandbox is None:
@@ -337,7 +372,7 @@ class _Turn:
                 if box is not newest:
                     self._stop(box)
             return newest
-        if self.busy("sandbox") or self.busy("start"):
+        if self.busy(MakingSandbox()) or self._starting():
             return None
         if newest is not None and not self._worth_a_sandbox():
             self.change(done=True)
@@ -349,11 +384,11 @@ class _Turn:
             return None
         for box in held:
             self._stop(box)
-        if held or self.held_back("sandbox"):
+        if held or self.held_back(MakingSandbox()):
             return None
-        if newest is not None and not state.retry_at.get("sandbox"):
+        if newest is not None and not state.retry_at.get(MakingSandbox()):
             self.record("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
-        self.start("sandbox", MakeSandbox(newest.attempt + 1 if newest else 0))
+        self.start(MakingSandbox(), MakeSandbox(newest.attempt + 1 if newest else 0))
         return None
 
     def _worth_a_sandbox(self) -> bool:
@@ -374,7 +409,7 @@ class _Turn:
         inits, mains, _ = containers.of(state.pod)
         for container in (*filter(containers.sidecar, inits), *mains):
             view = containers.latest(state.containers, container.name or "")
-            if view is None or view.state is not Running.RUNNING or self.busy(f"kill:{view.id}"):
+            if view is None or view.state is not Running.RUNNING or self.busy(Killing(view.id)):
                 continue
             found = state.probes.get(view.id, Probes())
             kind = "Init container" if container in inits else "Container"
@@ -387,8 +422,8 @@ class _Turn:
                 self._kill(view, "liveness", f"{kind} {container.name} failed liveness probe{again}")
             elif container.startupProbe is not None and found.startup is False:
                 self._kill(view, "startup", f"{kind} {container.name} failed startup probe{again}")
-            elif resources.wants_resize(state.pod, container, view) and not self.busy(f"resize:{view.id}"):
-                self.start(f"resize:{view.id}", ResizeContainer(view.id, container.name or ""))
+            elif resources.wants_resize(state.pod, container, view) and not self.busy(Resizing(view.id)):
+                self.start(Resizing(view.id), ResizeContainer(view.id, container.name or ""))
 
     def _start_next(self, sandbox: SandboxView) -> None:
         """Starts the first container that may start now; one at a time, in the order of the spec."""
@@ -396,22 +431,22 @@ class _Turn:
         _, mains, ephemeral = containers.of(state.pod)
         wanted = [c for c in ephemeral if containers.latest(state.containers, c.name or "") is None]
         init = containers.initialization(state)
-        if init.failed and not self.busy("start"):
+        if init.failed and not self._starting():
             self.change(done=True)
             return
         wanted += [c for name in init.start if (c := containers.find(state.pod, name)) is not None]
         to_run = [c for c in mains if containers.should_run(state.pod, c, containers.latest(state.containers, c.name or ""))]
         if init.done:
             running = any(c.state is Running.RUNNING and any(c.name == m.name for m in mains) for c in state.containers)
-            if not running and not to_run and not self.busy("start"):
+            if not running and not to_run and not self._starting():
                 self.change(done=True)
                 return
             wanted += to_run
         for container in wanted:
-            if self._may_start(container) and not self.busy("start"):
+            if self._may_start(container) and not self._starting():
                 view = containers.latest(state.containers, container.name or "")
                 attempt = self._attempt(container, view)
-                self.start("start", StartContainer(container.name or "", attempt, sandbox))
+                self.start(Starting(container.name or ""), StartContainer(container.name or "", attempt, sandbox))
 
     def _attempt(self, container: v1.Container, view: ContainerView | None) -> int:
         if view is not None:
@@ -427,14 +462,14 @@ class _Turn:
         """Whether no back-off holds the container; says in `waiting` why when one does."""
         state, name = self.state, container.name or ""
         waiting = state.waiting.get(name)
-        if self.held_back(f"start:{name}"):
+        if self.held_back(Starting(name)):
             if waiting is not None and waiting.reason == "ErrImagePull":
                 self._show_pull_backoff(container, waiting)
             return False
         view = containers.latest(state.containers, name)
-        if view is None or view.state is not Running.EXITED or self.busy("start"):
+        if view is None or view.state is not Running.EXITED or self._starting():
             return True
-        key = f"crash:{name}:{containers.fingerprint(container)}"
+        key = Crashing(name, containers.fingerprint(container))
         entry = state.backoff.get(key)
         at = backoff.until(entry, view.finished_at, state.node.crash_most)
         if entry is not None and self.now < at:
@@ -450,7 +485,7 @@ class _Turn:
         return True
 
     def _show_pull_backoff(self, container: v1.Container, waiting: Waiting) -> None:
-        key = f"start:{container.name}"
+        key = Starting(container.name or "")
         entry = self.state.backoff.get(key)
         turns = (entry.since if entry else self.now) + PULL_SHOWN
         if self.now < turns:
@@ -469,7 +504,7 @@ class _Turn:
         grace = containers.grace(self.state.pod, container, probe)
         if self.state.kill_grace is not None:
             grace = self.state.kill_grace
-        key = f"kill:{view.id}"
+        key = Killing(view.id)
         under_way = self.state.graces.get(view.id)
         if self.busy(key) and (under_way is None or under_way <= grace):
             return
@@ -481,7 +516,7 @@ class _Turn:
         self.start(key, KillContainer(view.id, view.name, left, text, hook=under_way is None))
 
     def _stop(self, sandbox: SandboxView) -> None:
-        key = f"stop:{sandbox.id}"
+        key = StoppingSandbox(sandbox.id)
         if not self.busy(key) and not self.held_back(key):
             self.start(key, StopSandbox(sandbox.id))
 
@@ -499,25 +534,54 @@ class _Turn:
             last = max(alive, key=lambda c: order.index(c.name))
             self._kill(last, "", "", spent=self.now - state.ending_since)
             return
-        if self.busy("start") or self.busy("sandbox") or self.busy("volumes"):
+        if self._starting() or self.busy(MakingSandbox()) or self.busy(Mounting()):
             return
         held = [s for s in state.sandboxes if not s.stopped]
         for sandbox in held:
             self._stop(sandbox)
-        if not held and not any(key.startswith(("stop:", "kill:")) for key in self.state.busy):
+        if not held and not any(isinstance(work, Killing | StoppingSandbox) for work in self.state.busy):
             self.change(life=Life.TERMINATED)
 
     def _clean_up(self) -> None:
         state = self.state
         if state.volumes is not Volumes.REMOVED:
-            if not self.busy("remove-volumes"):
-                self.start("remove-volumes", RemoveVolumes())
+            if not self.busy(Unmounting()) and not self.held_back(Unmounting()):
+                self.start(Unmounting(), RemoveVolumes())
             return
         if state.deleted:
             self.change(life=Life.GONE)
             self.actions.append(Forget())
-        elif state.pod.metadata and state.pod.metadata.deletionTimestamp and not self.busy("finish"):
-            self.change(busy=state.busy | {"finish"})
+        elif state.pod.metadata and state.pod.metadata.deletionTimestamp:
+            self.ended = True
+
+    # ---- probes --------------------------------------------------------------------------------------------------------------
+
+    def arrange_probes(self) -> None:
+        """Starts the probes of containers that run and ends those of containers that do not."""
+        wanted = {(view.id, kind): view for view, kind in self._wanted_probes()}
+        for id, kind in sorted(self.state.probing - wanted.keys()):
+            self.actions.append(StopProbe(id, kind))
+        for (id, kind), view in wanted.items():
+            if (id, kind) not in self.state.probing:
+                self.actions.append(StartProbe(id, view.name, kind, id in self.state.found))
+        if self.state.probing != wanted.keys():
+            self.change(probing=frozenset(wanted))
+
+    def _wanted_probes(self) -> Iterator[tuple[ContainerView, str]]:
+        """A pod that ends is only asked whether it is still ready."""
+        life = self.state.life
+        if life not in (Life.SYNCING, Life.TERMINATING):
+            return
+        inits, mains, _ = containers.of(self.state.pod)
+        for spec in (*filter(containers.sidecar, inits), *mains):
+            view = containers.latest(self.state.containers, spec.name or "")
+            if view is None or view.state is not Running.RUNNING:
+                continue
+            for kind in probes.KINDS:
+                if probes.spec_of(spec, kind) is not None and (life is Life.SYNCING or kind == "readiness"):
+                    yield view, kind
+
+    # ---- telling -------------------------------------------------------------------------------------------------------------
 
     def publish(self) -> None:
         """The status, when it has changed; and after it the end of the API object, once all is done."""
@@ -528,8 +592,8 @@ class _Turn:
         if fresh != state.status:
             self.change(status=fresh)
             self.actions.append(Publish(fresh))
-        if self.busy("finish") and not self.busy("finishing"):
-            self.start("finishing", Finish())
+        if self.ended and not self.busy(Finishing()):
+            self.start(Finishing(), Finish())
 
 
 def _vanished(view: ContainerView, now: float) -> ContainerView:

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from navarch.api.core import v1
 from navarch.kubelet.core.backoff import Entry
+from navarch.kubelet.core.work import Work
 
 
 class Running(StrEnum):
@@ -126,10 +127,16 @@ class State:
     volumes: Volumes = Volumes.NONE
     sandboxes: tuple[SandboxView, ...] = ()
     containers: tuple[ContainerView, ...] = ()
-    busy: frozenset[str] = frozenset()
+    busy: frozenset[Work] = frozenset()
     waiting: Mapping[str, Waiting] = field(default_factory=dict)
-    backoff: Mapping[str, Entry] = field(default_factory=dict)
+    backoff: Mapping[Work, Entry] = field(default_factory=dict)
     probes: Mapping[str, Probes] = field(default_factory=dict)
+    probing: frozenset[tuple[str, str]] = frozenset()
+    """Which probes run: container id and kind."""
+    found: frozenset[str] = frozenset()
+    """Containers that ran already when the kubelet started: their probes need not wait, nor all come at once."""
+    cancelled: bool = False
+    """A start under way was told to give up."""
     graces: Mapping[str, int] = field(default_factory=dict)
     """Grace periods of the kills under way, by container id."""
     failure: Failure | None = None
@@ -143,7 +150,7 @@ class State:
     start_time: str | None = None
     ending_since: float = 0.0
     """When the pod began to terminate."""
-    retry_at: Mapping[str, float] = field(default_factory=dict)
+    retry_at: Mapping[Work, float] = field(default_factory=dict)
 
 
 # ---- events: what happened -----------------------------------------------------------------------------------------------
@@ -171,6 +178,13 @@ class RuntimeSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeFound:
+    """What ran already when the kubelet started: the first look at a pod it knows from its source."""
+
+    seen: RuntimeSeen
+
+
+@dataclass(frozen=True, slots=True)
 class VolumesMounted:
     """Everything the pod mounts is there."""
 
@@ -185,6 +199,13 @@ class VolumesFailed:
 @dataclass(frozen=True, slots=True)
 class VolumesRemoved:
     """Nothing of the pod's volumes is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumesRemoveFailed:
+    """Something of the pod's volumes could not be taken away."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,9 +313,11 @@ Event = (
     PodChanged
     | PodRemoved
     | RuntimeSeen
+    | RuntimeFound
     | VolumesMounted
     | VolumesFailed
     | VolumesRemoved
+    | VolumesRemoveFailed
     | SandboxMade
     | SandboxFailed
     | SandboxStopped
@@ -336,6 +359,27 @@ class StartContainer:
     name: str
     attempt: int
     sandbox: SandboxView
+
+
+@dataclass(frozen=True, slots=True)
+class CancelStart:
+    """Give up pulling an image or waiting for a postStart hook: the pod ends. Never half of a creation."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartProbe:
+    """Probe a running container until `StopProbe`. `found`: it ran before the kubelet did."""
+
+    id: str
+    name: str
+    kind: str
+    found: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StopProbe:
+    id: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +434,20 @@ class Forget:
 
 
 Action = (
-    MountVolumes | RemoveVolumes | MakeSandbox | StartContainer | KillContainer | StopSandbox | ResizeContainer | Publish | Record | Finish | Forget
+    MountVolumes
+    | RemoveVolumes
+    | MakeSandbox
+    | StartContainer
+    | CancelStart
+    | StartProbe
+    | StopProbe
+    | KillContainer
+    | StopSandbox
+    | ResizeContainer
+    | Publish
+    | Record
+    | Finish
+    | Forget
 )
 
 

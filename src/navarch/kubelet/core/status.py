@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from navarch.api.core import v1
 from navarch.kubelet.core import containers, resources
 from navarch.kubelet.core.model import ContainerView, Life, Probes, Running, State
+from navarch.kubelet.core.work import Resizing
 from navarch.machinery import timestamps
 
 RESIZING = "PodResizeInProgress"
@@ -298,7 +299,7 @@ def _conditions(
         ("ContainersReady", *ready),
         ("PodScheduled", True, "", ""),
     ]
-    if any(key.startswith("resize:") for key in state.busy):
+    if any(isinstance(work, Resizing) for work in state.busy):
         fresh.append((RESIZING, True, "", ""))
     held = {c.type: c for c in (*((pod.status.conditions if pod.status else None) or ()), *(_previous(state)))}
     generation = pod.metadata.generation if pod.metadata else None
