@@ -31,6 +31,7 @@ from navarch.kubelet.references import References
 from navarch.kubelet.runtime import Runtime, Settings, Surroundings
 from navarch.kubelet.server import Server
 from navarch.kubelet.statuses import Statuses
+from navarch.kubelet.volumes import table
 from navarch.kubelet.volumes.mounter import Mounter, VolumeErrors
 from navarch.kubelet.volumes.tokens import Tokens
 from navarch.kubelet.worker import Tools, Worker
@@ -110,7 +111,7 @@ class Kubelet:
         rules = image_access.Rules(policy, options.preloaded_images_verification_allowlist)
         self.puller = Puller(cri, image_records.Records(self.root), rules)
         self.sysctls = sysctls.Allowlist(options.allowed_unsafe_sysctls, machine.kernel)
-        self.mounter = Mounter(self.root, references, self.tokens, self.reporter.allocatable)
+        self.mounter = Mounter(self.root, table.plugins(references, self.tokens, self.reporter.allocatable))
         around = Surroundings(lambda: ips, self.reporter.allocatable, self.services.list, self.services.synced.is_set, lambda: self.reporter.handlers)
         ids = user_namespaces.UserNamespaces(self.root / "pods", user_namespaces.of_node())
         self.runtime = Runtime(cri, self.mounter, self.puller, references, self.handlers, self._settings(machine.memory), around, ids)

@@ -230,13 +230,12 @@ class Runtime:
 
     async def _volume_paths(self, pod: v1.Pod, spec: v1.Container) -> dict[str, pathlib.Path]:
         """Host paths of what the container mounts; volumes are made by now, so this only looks them up."""
-        uid = (pod.metadata and pod.metadata.uid) or ""
         used = {mount.name for mount in spec.volumeMounts or ()}
         used |= {v.valueFrom.fileKeyRef.volumeName for v in spec.env or () if v.valueFrom and v.valueFrom.fileKeyRef}
         paths = {}
         for volume in (pod.spec and pod.spec.volumes) or ():
             if volume.name in used:
-                paths[volume.name or ""] = await self.mounter.where(pod, uid, volume)
+                paths[volume.name or ""] = await self.mounter.path(pod, volume)
         return paths
 
     async def _sources(self, pod: v1.Pod, spec: v1.Container, ips: tuple[str, ...], paths: Mapping[str, pathlib.Path]) -> env.Sources:

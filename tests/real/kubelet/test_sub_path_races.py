@@ -18,7 +18,7 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.client.rest import Client
 from navarch.kubelet.core.payload import PayloadError
 from navarch.kubelet.references import References
-from navarch.kubelet.volumes import system
+from navarch.kubelet.volumes import system, table
 from navarch.kubelet.volumes.mounter import Mounter
 from navarch.kubelet.volumes.tokens import Tokens
 from navarch.lib import mounts
@@ -40,7 +40,7 @@ class Place:
     """A volume of a pod, and beside it what no container may see."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self.mounter = Mounter(folder / "kubelet", cast(References, None), Tokens(cast(Client, None)), dict)
+        self.mounter = Mounter(folder / "kubelet", table.plugins(cast(References, None), Tokens(cast(Client, None)), dict))
         self.volume = folder / "volume"
         (self.volume / "dir").mkdir(parents=True)
         (self.volume / "dir" / "whose").write_text("the pod's")

@@ -10,6 +10,7 @@ import pytest
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.kubelet.references import References
+from navarch.kubelet.volumes import table
 from navarch.kubelet.volumes.mounter import Mounter, VolumeErrors
 from navarch.kubelet.volumes.tokens import Tokens
 
@@ -46,7 +47,7 @@ def pod(phase: str = "Pending", *, ephemeral: bool = False) -> v1.Pod:
 
 
 def mounter(folder: pathlib.Path, *objects: v1.PersistentVolume | v1.PersistentVolumeClaim) -> Mounter:
-    return Mounter(folder, cast(References, Known(*objects)), cast(Tokens, None), dict)
+    return Mounter(folder, table.plugins(cast(References, Known(*objects)), Tokens(cast(Any, None)), dict))
 
 
 async def test_folders_of_the_node(tmp_path: pathlib.Path) -> None:

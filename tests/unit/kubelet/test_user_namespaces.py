@@ -20,6 +20,7 @@ from navarch.kubelet.images import Puller
 from navarch.kubelet.references import References
 from navarch.kubelet.runtime import Runtime, Settings, Surroundings
 from navarch.kubelet.user_namespaces import LENGTH, NoIds, Range, UserNamespaces
+from navarch.kubelet.volumes import table
 from navarch.kubelet.volumes.mounter import Mounter
 from navarch.kubelet.volumes.tokens import Tokens
 
@@ -83,7 +84,7 @@ class Classes:
 
 def runtime(folder: pathlib.Path, cri: Recording, handlers: Mapping[str, Handler]) -> Runtime:
     references = cast(References, Classes())
-    mounter = Mounter(folder, references, Tokens(cast(Any, None)), dict)
+    mounter = Mounter(folder, table.plugins(references, Tokens(cast(Any, None)), dict))
     settings = Settings(folder, str(folder / "logs"), configs.Dns(), 1 << 30, pod_cgroups=False)
     around = Surroundings(tuple, dict, tuple, lambda: True, lambda: handlers)
     ids = UserNamespaces(folder / "pods", FOUR)
