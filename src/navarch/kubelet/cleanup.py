@@ -14,18 +14,16 @@ import pathlib
 import shutil
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from navarch.cri.client import Client, CriError
 from navarch.kubelet import cgroups, logs
 from navarch.kubelet.core import work
 from navarch.kubelet.core.model import Running, State
 from navarch.kubelet.observer import Observer
+from navarch.kubelet.options import Options
 from navarch.kubelet.runtime import Runtime
 from navarch.lib import tasks
-
-if TYPE_CHECKING:
-    from navarch.kubelet.loop import Options
 
 log = logging.getLogger(__name__)
 

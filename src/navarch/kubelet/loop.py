@@ -11,8 +11,7 @@ import contextlib
 import logging
 import pathlib
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 
 from navarch.api.core import v1
 from navarch.client import informer, kubeconfig, rest
@@ -27,6 +26,7 @@ from navarch.kubelet.handlers import Handlers
 from navarch.kubelet.images import Puller
 from navarch.kubelet.node import Pressure, Reporter
 from navarch.kubelet.observer import Identity, Observer
+from navarch.kubelet.options import Options
 from navarch.kubelet.references import References
 from navarch.kubelet.runtime import Runtime, Settings, Surroundings
 from navarch.kubelet.server import Server
@@ -37,49 +37,11 @@ from navarch.kubelet.volumes.tokens import Tokens
 from navarch.kubelet.worker import Tools, Worker
 from navarch.lib import mounts, tasks
 
+__all__ = ["Kubelet", "Options", "run", "take_down"]
+
 log = logging.getLogger(__name__)
 
 REFRESH_EVERY = 10.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """The kubelet's flags, under upstream's names. Reserved amounts are milli-CPU and bytes."""
-
-    kubeconfig: str
-    hostname_override: str = ""
-    node_ip: str = ""
-    container_runtime_endpoint: str = "unix:///run/containerd/containerd.sock"
-    root_dir: str = "/var/lib/kubelet"
-    pod_log_dir: str = "/var/log/pods"
-    register_node: bool = True
-    register_with_taints: Sequence[v1.Taint] = ()
-    node_labels: Mapping[str, str] = field(default_factory=dict)
-    cluster_dns: Sequence[str] = ()
-    cluster_domain: str = "cluster.local"
-    resolv_conf: str = "/etc/resolv.conf"
-    address: str = "0.0.0.0"
-    port: int = 10250
-    tls_cert_file: str = ""
-    tls_private_key_file: str = ""
-    client_ca_file: str = ""
-    anonymous_auth: bool = False
-    authorization_mode: str = "Webhook"
-    pod_manifest_path: str = ""
-    cgroup_root: str = "/"
-    cgroups_per_qos: bool = True
-    max_pods: int = 110
-    pod_infra_container_image: str = ""
-    kube_reserved: Mapping[str, int] = field(default_factory=dict)
-    image_gc_high_threshold: int = 85
-    image_gc_low_threshold: int = 80
-    container_log_max_size: int = 10 << 20
-    container_log_max_files: int = 5
-    parallel_starts: int = 8
-    crash_loop_max: float = 300.0
-    allowed_unsafe_sysctls: Sequence[str] = ()
-    image_pull_credentials_verification_policy: str = "NeverVerifyPreloadedImages"
-    preloaded_images_verification_allowlist: Sequence[str] = ()
 
 
 class Kubelet:
