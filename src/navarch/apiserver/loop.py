@@ -32,7 +32,7 @@ from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Options, Server
 from navarch.apiserver.storage import Storage
-from navarch.lib import pki, private, tls
+from navarch.lib import heap, pki, private, tasks, tls
 from navarch.machinery import errors
 from navarch.store.interface import Store, StoreFailed
 
@@ -56,7 +56,8 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
     await store.start()
     private.mend(pathlib.Path(options.data_dir))
     try:
-        async with serving(options, store) as server:
+        async with serving(options, store) as server, tasks.Group() as group:
+            group.start("heap", heap.keep_small())
             ready()
             await _keep(server)
     finally:
