@@ -21,6 +21,7 @@ from navarch.apiserver.context import Context
 from navarch.apiserver.registry import metadata as metadata_rules
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
+from navarch.lib import integers
 from navarch.machinery import codec, errors, field, names, timestamps
 
 MOST_BYTES = 3 * 1024 * 1024
@@ -341,7 +342,7 @@ def version_number(text: str | None) -> int:
     """A resourceVersion as a number, 0 when there is none. Invalid when it is not one."""
     if not text:
         return 0
-    digits = text.isascii() and text.isdigit()
+    digits = integers.is_digits(text)
     if digits and len(text) < 20 and (text[0] != "0" or text == "0"):
         return int(text)
     why = "value out of range" if digits and len(text) >= 20 else "invalid syntax"

@@ -21,6 +21,7 @@ from navarch import KUBERNETES_VERSION
 from navarch.api.core import v1
 from navarch.api.scalars import IntOrString
 from navarch.cri.client import Client, CriError
+from navarch.lib import integers
 
 MAX_BODY = 10 * 1024
 MAX_REDIRECTS = 10
@@ -48,9 +49,10 @@ def port_of(container: v1.Container, port: IntOrString | None) -> int:
         number = port
     else:
         named = next((p.containerPort for p in container.ports or () if p.name == port), None)
-        if named is None and not str(port).isdigit():
+        found = named if named is not None else integers.parse(str(port))
+        if found is None:
             raise BadHandler(f"couldn't find port: {port}")
-        number = named if named is not None else int(str(port))
+        number = found
     if not 0 < number < 65536:
         raise BadHandler(f"invalid port number: {number}")
     return number

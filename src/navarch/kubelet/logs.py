@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from navarch.lib import beneath
+from navarch.lib import beneath, integers
 
 BLOCK = 64 * 1024
 FOLLOW_PAUSE = 0.1
@@ -61,7 +61,7 @@ def moment(stamp: bytes) -> float:
         whole = calendar.timegm(time.strptime(stamp[:19].decode(), "%Y-%m-%dT%H:%M:%S"))
         rest = stamp[19:].decode()
         digits = rest[1:].rstrip("Z").split("+")[0] if rest.startswith(".") else ""
-        fraction = float(f"0.{digits}") if digits.isdigit() else 0.0
+        fraction = float(f"0.{digits}") if integers.is_digits(digits) else 0.0
         zone = rest[-6:]
         if zone[:1] in "+-" and zone[3:4] == ":":
             offset = int(zone[1:3]) * 3600 + int(zone[4:6]) * 60

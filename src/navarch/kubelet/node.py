@@ -28,6 +28,7 @@ from navarch.kubelet import machine_facts
 from navarch.kubelet.core import node
 from navarch.lib import backoff
 from navarch.machinery import codec, errors, timestamps
+from navarch.objects import meta
 
 log = logging.getLogger(__name__)
 
@@ -242,9 +243,7 @@ def _runtime_handlers(handlers: Mapping[str, Handler]) -> list[v1.NodeRuntimeHan
 
 
 def _version(held: v1.Node) -> int:
-    """The resourceVersion as the number it is."""
-    text = (held.metadata and held.metadata.resourceVersion) or ""
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return meta.version(held) if held.metadata is not None else 0
 
 
 class Pressure:

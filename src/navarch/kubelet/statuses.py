@@ -22,6 +22,7 @@ from navarch.kubelet import static_pods
 from navarch.kubelet.core import published
 from navarch.lib import backoff, tasks
 from navarch.machinery import errors
+from navarch.objects import meta
 
 log = logging.getLogger(__name__)
 
@@ -184,9 +185,7 @@ def _name(pod: v1.Pod) -> str:
 
 
 def _version(pod: v1.Pod) -> int:
-    """The resourceVersion as the number it is; 0 for a pod that no API server has."""
-    text = (pod.metadata and pod.metadata.resourceVersion) or ""
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return meta.version(pod) if pod.metadata is not None else 0
 
 
 def _newer(box: _Outbox, pod: v1.Pod) -> bool:

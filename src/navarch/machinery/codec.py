@@ -24,6 +24,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 
 from navarch.api.scalars import Object
+from navarch.lib import integers
 from navarch.machinery import yaml_json
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -334,7 +335,7 @@ def _go_words(kind: type[msgspec.Struct], message: str, tree: Any) -> str:
 def _element(kind: Any, value: Any, position: str) -> Any:
     """The element a validation message means: by number in a list, the first of a wrong type in a map."""
     if isinstance(value, list):
-        return value[int(position)] if position.isdigit() else None
+        return value[int(position)] if integers.is_digits(position) else None
     for child in value.values() if isinstance(value, dict) else ():
         try:
             msgspec.convert(child, kind)

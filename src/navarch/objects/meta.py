@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
+from navarch.lib import integers
 
 
 def of(obj: Object) -> meta_v1.ObjectMeta:
@@ -35,3 +36,8 @@ def namespace(obj: Object) -> list[str]:
 def deleted(obj: Object) -> bool:
     """Whether an object is being deleted."""
     return of(obj).deletionTimestamp is not None
+
+
+def version(obj: Object) -> int:
+    """The resourceVersion as the number it is; 0 for an object that no API server has."""
+    return integers.parse(of(obj).resourceVersion, least=0) or 0

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 
+from navarch.lib import integers
+
 STDIN, STDOUT, STDERR, ERROR, RESIZE = range(5)
 CLOSE = 255
 
@@ -33,7 +35,7 @@ def encode(protocol: str, channel: int, data: bytes) -> bytes | str:
 def decode(protocol: str, message: bytes | str) -> tuple[int, bytes] | None:
     """Channel and data of a message; None for one that makes no sense."""
     if isinstance(message, str):
-        if not message or not message[0].isdigit():
+        if not message or not integers.is_digits(message[0]):
             return None
         try:
             return int(message[0]), base64.b64decode(message[1:], validate=True)
