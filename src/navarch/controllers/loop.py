@@ -6,16 +6,15 @@ import logging
 import pathlib
 from collections.abc import Callable
 
-from navarch.client import identity, kubeconfig, leading
+from navarch.client import identity, kubeconfig, leading, readiness
 from navarch.client.events import Recorder
 from navarch.client.lease import Election
-from navarch.client.rest import Client, Unreachable
+from navarch.client.rest import Client
 from navarch.controllers import table
 from navarch.controllers.engine.context import Context, Settings
 from navarch.controllers.engine.runner import Runner
 from navarch.controllers.options import Options
-from navarch.lib import backoff, tasks
-from navarch.machinery import errors
+from navarch.lib import tasks
 
 _log = logging.getLogger(__name__)
 
@@ -32,20 +31,9 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
         ready()
 
     async with Client(config, user_agent="kube-controller-manager", connections=128) as client:
-        await reachable(client)
+        await readiness.wait(client)
         with identity.held(options.leader_elect_identity_file) as name:
             await leading.lead(client, Election("kube-controller-manager", name) if options.leader_elect else None, work)
-
-
-async def reachable(client: Client) -> None:
-    """Waits until the API server is ready."""
-    wait = backoff.Backoff(backoff.Policy(first=0.02, most=0.5))
-    while True:
-        try:
-            await client.request("GET", "/readyz")
-            return
-        except (Unreachable, errors.ApiError):
-            await client.clock.sleep(wait.next())
 
 
 async def _start(options: Options, client: Client, ca: bytes, group: tasks.Group) -> None:

@@ -6,8 +6,9 @@ Cores never see a clock, they get `now` (seconds since the epoch, float).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 
@@ -54,3 +55,17 @@ class SystemClock:
 
 
 SYSTEM = SystemClock()
+
+
+@contextlib.asynccontextmanager
+async def timeout(clock: Clock, seconds: float | None) -> AsyncIterator[None]:
+    """Ends what is in the block with TimeoutError when it takes longer, by this clock; None: however long it takes."""
+    if seconds is None:
+        yield
+        return
+    async with asyncio.timeout(None) as bound:
+        timer = clock.call_later(seconds, bound.reschedule, 0.0)  # a time that is past: at once
+        try:
+            yield
+        finally:
+            timer.cancel()
