@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.scheduler.core.preempt import Preempted, Preemptor
+from navarch.scheduler.core.decide import Chosen, Core, Unschedulable
+from navarch.scheduler.core.preempt import Candidate, Preemptor
 from navarch.scheduler.core.profile import DEFAULT
-from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
 from navarch.scheduler.core.terms import Reader
 
 HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
@@ -99,10 +99,10 @@ def decide(nodes: int, pods: int, shape: Shape) -> float:
     core.schedule(reader.read(made[-1]), 0)
     began = time.process_time()
     for i, each in enumerate(made[:-1]):
-        demand = reader.read(each)
-        outcome = core.schedule(demand, i * 7919)
+        info = reader.read(each)
+        outcome = core.schedule(info, i * 7919)
         assert isinstance(outcome, Chosen)
-        core.columns.put_pod(demand, outcome.node)
+        core.columns.put_pod(info, outcome.node)
     return pods / (time.process_time() - began)
 
 
@@ -113,14 +113,14 @@ def preempt(nodes: int, pods: int) -> float:
     made = [pod(f"p{i}", spec(priority=100, cpu="8")) for i in range(pods)]
     began = time.process_time()
     for i, each in enumerate(made):
-        demand = reader.read(each)
-        refused = core.schedule(demand, i)
+        info = reader.read(each)
+        refused = core.schedule(info, i)
         assert isinstance(refused, Unschedulable)
-        plan = preemptor.preempt(demand, refused, DEFAULT, (), None, i)
-        assert isinstance(plan, Preempted)
+        plan = preemptor.preempt(info, refused, DEFAULT, (), None, i)
+        assert isinstance(plan, Candidate)
         for victim in plan.victims:
             core.columns.remove_pod(victim.uid)
-        core.columns.put_pod(demand, plan.node)
+        core.columns.put_pod(info, plan.node)
     return pods / (time.process_time() - began)
 
 

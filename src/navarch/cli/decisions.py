@@ -17,13 +17,13 @@ from navarch.cli.cluster import say, table
 from navarch.cli.scheduling import client_of, parser, profile_of, read
 from navarch.client import rest
 from navarch.machinery import errors
-from navarch.scheduler import reading
+from navarch.scheduler import history
 from navarch.scheduler.core import explain as words
-from navarch.scheduler.core.preempt import Preempted
+from navarch.scheduler.core.decide import Unschedulable
+from navarch.scheduler.core.preempt import Candidate
 from navarch.scheduler.core.replay import Replayed
-from navarch.scheduler.core.schedule import Unschedulable
-from navarch.scheduler.core.terms import Demand
-from navarch.scheduler.core.what_if import Trial, unbound
+from navarch.scheduler.core.terms import PodInfo
+from navarch.scheduler.core.what_if import Simulation, unbound
 
 _ROWS = 30
 """Rows of a table unless --all is given."""
@@ -45,10 +45,10 @@ def explain(given: Sequence[str]) -> int:
 
 async def _as_it_was(flags: argparse.Namespace) -> int:
     async with client_of(flags) as client:
-        kept = await reading.decisions(client, flags.namespace, flags.name)
+        kept = await history.decisions(client, flags.namespace, flags.name)
         if kept:
             try:
-                made = await reading.remade(client, kept[0], profile_of(flags, kept[0].record.profile))
+                made = await history.remade(client, kept[0], profile_of(flags, kept[0].record.profile))
             except errors.Expired:
                 say("The API server does not keep its history as far back as this decision. As the cluster is now:\n")
             else:
@@ -58,18 +58,18 @@ async def _as_it_was(flags: argparse.Namespace) -> int:
     return await asyncio.to_thread(_as_it_is, flags)
 
 
-def _tell(kept: reading.Kept, made: Replayed, flags: argparse.Namespace) -> int:
+def _tell(kept: history.KeptDecision, made: Replayed, flags: argparse.Namespace) -> int:
     record = kept.record
     ago = _ago(time.time() - record.at)
     if record.node:
         among = f", drawn from {record.equals} nodes with as many points" if record.equals > 1 else ""
         say(f"{kept.namespace}/{kept.name} was put on {record.node} {ago} ago{among}. Points of the nodes that could take it:\n")
-        _points(made.trial, made.demand, record.node, flags)
+        _points(made.simulation, made.info, record.node, flags)
     else:
         say(f"{kept.namespace}/{kept.name} was refused {ago} ago: {kept.message}\n")
         if isinstance(made.outcome, Unschedulable):
-            _refusals(made.trial, made.demand, made.outcome, flags)
-        if isinstance(made.plan, Preempted):
+            _refusals(made.simulation, made.info, made.outcome, flags)
+        if isinstance(made.plan, Candidate):
             say(f"\nRoom is made on {made.plan.node} by evicting {', '.join(v.key for v in made.plan.victims)}")
     if record.asked:
         say(f"\nExtenders had a say in it ({', '.join(record.asked)}); what they said is not kept.")
@@ -88,36 +88,36 @@ def _as_it_is(flags: argparse.Namespace) -> int:
         raise ValueError(f'pods "{flags.name}" not found')
     bound = (pod.spec.nodeName if pod.spec else None) or ""
     others = replace(snapshot, pods=[p for p in snapshot.pods if p is not pod])
-    trial = Trial(others, profile_of(flags, (pod.spec.schedulerName if pod.spec else None) or ""))
-    demand = trial.read(unbound(pod))
+    simulation = Simulation(others, profile_of(flags, (pod.spec.schedulerName if pod.spec else None) or ""))
+    info = simulation.read(unbound(pod))
     if bound:
-        say(f"{demand.key} is on {bound}. Points of the nodes that could take it:\n")
-        _points(trial, demand, bound, flags)
+        say(f"{info.key} is on {bound}. Points of the nodes that could take it:\n")
+        _points(simulation, info, bound, flags)
         return 0
-    outcome, _ = trial.attempt(demand, 0)
+    outcome, _ = simulation.attempt(info, 0)
     if not isinstance(outcome, Unschedulable):
-        say(f"{demand.key} fits now: {outcome.node} would be chosen, with {outcome.score} points.")
+        say(f"{info.key} fits now: {outcome.node} would be chosen, with {outcome.score} points.")
         return 0
-    say(f"{demand.key} fits nowhere: {outcome.message}\n")
-    _refusals(trial, demand, outcome, flags)
+    say(f"{info.key} fits nowhere: {outcome.message}\n")
+    _refusals(simulation, info, outcome, flags)
     return 0
 
 
-def _points(trial: Trial, demand: Demand, node: str, flags: argparse.Namespace) -> None:
-    scores = trial.scores(demand)
+def _points(simulation: Simulation, info: PodInfo, node: str, flags: argparse.Namespace) -> None:
+    scores = simulation.scores(info)
     plugins = sorted({p for points in scores.values() for p in points})
     ranked = sorted(scores.items(), key=lambda item: (-sum(item[1].values()), item[0] != node, item[0]))
     rows = [(n + (" *" if n == node else ""), str(sum(p.values())), *(str(p.get(x, 0)) for x in plugins)) for n, p in ranked]
     _cut([("NODE", "TOTAL", *plugins), *rows], flags)
 
 
-def _refusals(trial: Trial, demand: Demand, refused: Unschedulable, flags: argparse.Namespace) -> None:
+def _refusals(simulation: Simulation, info: PodInfo, refused: Unschedulable, flags: argparse.Namespace) -> None:
     if not refused.nodes:
         say("no nodes")
         return
-    rows = words.rows(trial.view(demand), refused)
+    rows = words.rows(simulation.view(info), refused)
     _cut([("NODE", "REFUSED BY", "REASON", "NEAREST MISS"), *((r.node, r.plugin, r.text, r.lacks) for r in rows)], flags)
-    if near := words.nearest(trial.view(demand), refused):
+    if near := words.nearest(simulation.view(info), simulation.profile):
         say(f"\nNearest miss: {near}")
 
 
@@ -144,7 +144,7 @@ def decisions(given: Sequence[str]) -> int:
 async def _decisions(flags: argparse.Namespace) -> int:
     now = time.time()
     async with client_of(flags) as client:
-        found = [k for k in await reading.decisions(client, flags.namespace) if now - k.record.at <= flag_words.duration(flags.since)]
+        found = [k for k in await history.decisions(client, flags.namespace) if now - k.record.at <= flag_words.duration(flags.since)]
         rows = [("AGO", "POD", "NODE", *(["AGAIN"] if flags.replay else []))]
         differ = 0
         for kept in found[: flags.limit]:
@@ -159,9 +159,9 @@ async def _decisions(flags: argparse.Namespace) -> int:
     return 1 if differ else 0
 
 
-async def _again(client: rest.Client, kept: reading.Kept, flags: argparse.Namespace) -> str:
+async def _again(client: rest.Client, kept: history.KeptDecision, flags: argparse.Namespace) -> str:
     try:
-        made = await reading.remade(client, kept, profile_of(flags, kept.record.profile))
+        made = await history.remade(client, kept, profile_of(flags, kept.record.profile))
     except (errors.Expired, ValueError):
         return "history gone"
     if made.agrees(kept.record):

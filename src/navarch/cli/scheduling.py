@@ -25,11 +25,13 @@ from navarch.cli.cluster import DATA, say, table
 from navarch.client import kubeconfig, rest
 from navarch.lib import integers
 from navarch.machinery import codec
-from navarch.scheduler import configuration, reading
-from navarch.scheduler.core import explain as words
+from navarch.objects import pods
+from navarch.scheduler import history
+from navarch.scheduler.config import configuration
+from navarch.scheduler.core import requests
 from navarch.scheduler.core.profile import DEFAULT, Profile
-from navarch.scheduler.core.storage import StorageObject
-from navarch.scheduler.core.what_if import Fill, Placement, Snapshot, Trial, renamed
+from navarch.scheduler.core.volumes.storage import StorageObject
+from navarch.scheduler.core.what_if import Placement, Simulation, Snapshot, Utilization, renamed
 
 _TEMPLATES = {"Deployment", "ReplicaSet", "StatefulSet", "ReplicationController", "Job", "DaemonSet"}
 
@@ -46,16 +48,16 @@ def simulate(given: Sequence[str]) -> int:
     snapshot.nodes += [node for text in flags.add_nodes for node in added_nodes(text)]
     documents = [obj for file in flags.filename for obj in _documents(file)]
     snapshot.storage += [_named(obj) for obj in documents if isinstance(obj, StorageObject)]
-    trial = Trial(snapshot, profile_of(flags))
+    simulation = Simulation(snapshot, profile_of(flags))
     names = [n.metadata.name or "" for n in snapshot.nodes if n.metadata]
-    moved = [pod for name in flags.drain for pod in trial.drain(name, remove=False)]
-    moved += [pod for name in flags.remove for pod in trial.drain(name, remove=True)]
-    waiting = [p for p in snapshot.pods if p.spec and not p.spec.nodeName and not (p.status and p.status.phase in ("Succeeded", "Failed"))]
+    moved = [pod for name in flags.drain for pod in simulation.drain(name, remove=False)]
+    moved += [pod for name in flags.remove for pod in simulation.drain(name, remove=True)]
+    waiting = [p for p in snapshot.pods if p.spec and not p.spec.nodeName and not pods.finished(p)]
     made = pods_of(iter(documents), names, priorities)
-    placements = trial.place([*waiting, *moved, *made])
+    placements = simulation.place([*waiting, *moved, *made])
     _print_placements(placements)
     say("")
-    _print_fill(trial.fill())
+    _print_utilization(simulation.utilization())
     return 1 if any(not p.node for p in placements) else 0
 
 
@@ -65,10 +67,10 @@ def capacity(given: Sequence[str]) -> int:
     wanted.add_argument("-f", "--filename", required=True)
     flags = wanted.parse_args(given)
     snapshot, priorities = read(flags)
-    pods = pods_of(_documents(flags.filename), [], priorities, once=True)
-    if not pods:
+    wanted_pods = pods_of(_documents(flags.filename), [], priorities, once=True)
+    if not wanted_pods:
         raise ValueError(f"{flags.filename} has no pod, nor anything that makes pods")
-    found, why = Trial(snapshot, profile_of(flags)).capacity(pods[0])
+    found, why = Simulation(snapshot, profile_of(flags)).capacity(wanted_pods[0])
     say(f"{len(found)} more fit.")
     if found:
         say("")
@@ -109,11 +111,11 @@ def read(flags: argparse.Namespace) -> tuple[Snapshot, dict[str, int]]:
 
 async def _live(flags: argparse.Namespace) -> list[Any]:
     async with client_of(flags) as client:
-        lists = await asyncio.gather(*(client.list(kind) for kind in (*reading.KINDS, scheduling_v1.PriorityClass)))
+        lists = await asyncio.gather(*(client.list(kind) for kind in (*history.KINDS, scheduling_v1.PriorityClass)))
     return [obj for items, _ in lists for obj in items]
 
 
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*reading.KINDS, scheduling_v1.PriorityClass)}
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*history.KINDS, scheduling_v1.PriorityClass)}
 
 
 def _documents(file: str) -> Iterator[Any]:
@@ -210,11 +212,11 @@ def _print_placements(placements: Sequence[Placement]) -> None:
         say("nothing to place")
 
 
-def _print_fill(rows: Sequence[Fill]) -> None:
+def _print_utilization(rows: Sequence[Utilization]) -> None:
     names = list(rows[0].amounts) if rows else []
     table([("NODE", *(n.upper() for n in names)), *((row.node, *(_share(n, *row.amounts[n]) for n in names)) for row in rows)])
 
 
 def _share(name: str, used: int, has: int) -> str:
     percent = f" ({used * 100 // has}%)" if has else ""
-    return f"{words.amount(name, used)}/{words.amount(name, has)}{percent}"
+    return f"{requests.as_text(name, used)}/{requests.as_text(name, has)}{percent}"

@@ -9,6 +9,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.client.informer import Informer
 from navarch.client.rest import Client
 from navarch.machinery import selectors
+from navarch.objects import meta
 from navarch.scheduler.core import owners
 
 
@@ -16,7 +17,7 @@ class Owners:
     """Knows Services and controllers."""
 
     def __init__(self, client: Client) -> None:
-        by_namespace = {"namespace": lambda obj: [obj.metadata.namespace or ""]}
+        by_namespace = {"namespace": meta.namespace}
         self._services = Informer(client, core_v1.Service, indexes=by_namespace)
         self._kinds: dict[tuple[str, str], Informer[Any]] = {
             ("v1", "ReplicationController"): Informer(client, core_v1.ReplicationController),
@@ -30,7 +31,7 @@ class Owners:
 
     def selector(self, pod: core_v1.Pod) -> selectors.Selector:
         """What the pods that a pod belongs with have in common."""
-        namespace = (pod.metadata.namespace if pod.metadata is not None else None) or ""
+        namespace = meta.of(pod).namespace or ""
         reference = owners.controller(pod)
         holder: Any = None
         if reference is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +19,12 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.client.events import Recorder
 from navarch.client.rest import Client, Unreachable
 from navarch.machinery import errors, timestamps
-from navarch.scheduler.core import decision
-from navarch.scheduler.core.decision import Record
+from navarch.objects import meta, pods
+from navarch.scheduler.core import journal
+from navarch.scheduler.core.journal import Record
 
 _log = logging.getLogger(__name__)
-_AT_ONCE, _KNOWN = 8, 20_000
+WRITERS, _KNOWN = 8, 20_000
 _DAY = "86400"
 
 
@@ -49,14 +49,14 @@ class Statuses:
 
     def pending(self, pod: core_v1.Pod, what: Pending, record: Record | None = None) -> None:
         """Tells why a pod is pending: an event now, the condition soon."""
-        annotations = kept(record) if record is not None else None
+        noted = annotations_of(record) if record is not None else None
         component = (pod.spec.schedulerName if pod.spec is not None else None) or ""
-        self._recorder.event(pod, "Warning", "FailedScheduling", what.message, component=component, annotations=annotations)
+        self._recorder.event(pod, "Warning", "FailedScheduling", what.message, component=component, annotations=noted)
         self.gated(pod, what)
 
     def gated(self, pod: core_v1.Pod, what: Pending) -> None:
         """Tells why a pod is not even tried: the condition, soon."""
-        uid = _meta(pod).uid or ""
+        uid = meta.of(pod).uid or ""
         if self._written.get(uid) == what and uid not in self._wanted:
             return
         self._wanted[uid] = (pod, what)
@@ -68,7 +68,7 @@ class Statuses:
         self._written.pop(uid, None)
 
     async def run(self) -> None:
-        """One of the writers (start `_AT_ONCE` of them); until cancelled."""
+        """One of the writers (start `WRITERS` of them); until cancelled."""
         while True:
             while not self._wanted:
                 self._wakeup.clear()
@@ -77,23 +77,23 @@ class Statuses:
             try:
                 await self._write(pod, what)
             except errors.ApiError as error:
-                _log.debug("status of %s: %s", _meta(pod).name, error)
+                _log.debug("status of %s: %s", meta.of(pod).name, error)
                 continue
             except Unreachable:
                 self._wanted.setdefault(uid, (pod, what))
-                await asyncio.sleep(1.0)
+                await self._client.clock.sleep(1.0)
                 continue
             self._written[uid] = what
             while len(self._written) > _KNOWN:
                 self._written.popitem(last=False)
 
     async def _write(self, pod: core_v1.Pod, what: Pending) -> None:
-        m, status = _meta(pod), pod.status or core_v1.PodStatus()
-        held = next((c for c in status.conditions or () if c.type == "PodScheduled"), None)
+        m, status = meta.of(pod), pod.status or core_v1.PodStatus()
+        held = pods.condition(pod, "PodScheduled")
         told = (held.status, held.reason, held.message) if held is not None else ("", "", "")
         if told == ("False", what.reason, what.message) and (status.nominatedNodeName or "") == what.nominated:
             return
-        since = held.lastTransitionTime if held is not None and held.status == "False" else timestamps.seconds(time.time())
+        since = held.lastTransitionTime if held is not None and held.status == "False" else timestamps.seconds(self._client.clock.now())
         condition = {
             "type": "PodScheduled",
             "status": "False",
@@ -109,18 +109,18 @@ class Statuses:
 
     async def clear_nomination(self, pod: core_v1.Pod) -> None:
         """A pod of higher priority took its place."""
-        await self._patch(_meta(pod), {"nominatedNodeName": None})
+        await self._patch(meta.of(pod), {"nominatedNodeName": None})
 
     async def evict(self, victim: core_v1.Pod, preemptor: core_v1.Pod, node: str) -> None:
         """Marks a victim and deletes it, gracefully. Raises as the client does; a victim that is gone already is fine."""
-        m = _meta(victim)
+        m = meta.of(victim)
         name = (preemptor.spec.schedulerName if preemptor.spec is not None else None) or "default-scheduler"
         condition = {
             "type": "DisruptionTarget",
             "status": "True",
             "reason": "PreemptionByScheduler",
             "message": f"{name}: preempting to accommodate a higher priority pod",
-            "lastTransitionTime": timestamps.seconds(time.time()),
+            "lastTransitionTime": timestamps.seconds(self._client.clock.now()),
             "observedGeneration": m.generation,
         }
         try:
@@ -128,21 +128,13 @@ class Statuses:
             await self._client.delete(core_v1.Pod, m.name or "", m.namespace or "", uid=m.uid)
         except (errors.NotFound, errors.Conflict):
             return
-        self._recorder.event(victim, "Normal", "Preempted", f"Preempted by pod {_meta(preemptor).uid} on node {node}")
+        self._recorder.event(victim, "Normal", "Preempted", f"Preempted by pod {meta.of(preemptor).uid} on node {node}")
 
     async def _patch(self, m: meta_v1.ObjectMeta, status: dict[str, Any]) -> None:
         patch = {"metadata": {"uid": m.uid}, "status": status}
         await self._client.patch(core_v1.Pod, m.name or "", patch, m.namespace or "", how="strategic", subresource="status")
 
 
-WRITERS = _AT_ONCE
-
-
-def kept(record: Record) -> dict[str, str]:
+def annotations_of(record: Record) -> dict[str, str]:
     """The annotations by which an event keeps a decision, for as long as the API server keeps what it was made from."""
-    return {decision.ANNOTATION: decision.encode(record), "navarch.io/keep-seconds": _DAY}
-
-
-def _meta(pod: core_v1.Pod) -> meta_v1.ObjectMeta:
-    assert pod.metadata is not None
-    return pod.metadata
+    return {journal.ANNOTATION: journal.encode(record), "navarch.io/keep-seconds": _DAY}

@@ -15,7 +15,8 @@ from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.client import rest
 from navarch.lib import tasks
-from navarch.scheduler import configuration, loop
+from navarch.scheduler import loop
+from navarch.scheduler.config import configuration
 from navarch.testing import server
 
 POD = Callable[[v1.Pod], Any]

@@ -12,13 +12,14 @@ from navarch.api.coordination import v1 as coordination_v1
 from navarch.api.core import v1
 from navarch.client import kubeconfig, rest
 from navarch.lib import tasks
-from navarch.scheduler import configuration, loop
+from navarch.scheduler import loop
+from navarch.scheduler.config import configuration
 from navarch.testing import server
 from tests.component.scheduler import cluster
 from tests.component.scheduler.cluster import bound, reason, until, waits
 
 PLUGINS = '''
-from navarch.scheduler.core.filters import Refusal
+from navarch.scheduler.core.view import Refusal
 
 
 class Moody:
@@ -27,7 +28,7 @@ class Moody:
     name = "Moody"
 
     def filter(self, view, at):
-        if view.ask.node_selector:
+        if view.pod.node_selector:
             raise RuntimeError("not today")
         column = view.columns.labels["kubernetes.io/hostname"]
         return [Refusal("node(s) were n1", column.codes[at] == column.values["n1"], True)]

@@ -15,7 +15,8 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.client import events, rest
 from navarch.lib import tasks
-from navarch.scheduler import configuration, loop, reading
+from navarch.scheduler import history, loop
+from navarch.scheduler.config import configuration
 from navarch.scheduler.core.profile import DEFAULT
 from navarch.testing import server
 
@@ -77,7 +78,7 @@ async def test_every_decision_is_the_same_when_it_is_made_again(tmp_path: pathli
         await until(lambda: settled(client))
 
         async def told() -> bool:
-            kept = {k.name for k in await reading.decisions(client, NAMESPACE)}
+            kept = {k.name for k in await history.decisions(client, NAMESPACE)}
             return {f"alone-{i}" for i in range(8)} | {f"important-{i}" for i in range(4)} <= kept
 
         await until(told)
@@ -85,11 +86,11 @@ async def test_every_decision_is_the_same_when_it_is_made_again(tmp_path: pathli
         for name in ("n0", "n1"):
             await client.delete(v1.Node, name)
         await client.delete(v1.Pod, "alone-0", NAMESPACE, grace=0)
-        kept = await reading.decisions(client)
+        kept = await history.decisions(client)
         outcomes = {(bool(k.record.node), bool(k.record.nominated)) for k in kept}
         assert outcomes == {(True, False), (False, False), (False, True)}
         for each in kept:
-            made = await reading.remade(client, each, DEFAULT)
+            made = await history.remade(client, each, DEFAULT)
             assert made.missing or made.agrees(each.record), (each, made.outcome, made.plan)
         found = await asyncio.to_thread(
             said, "explain", "pod", "alone-0", "-n", NAMESPACE, "--kubeconfig", str(api.write_kubeconfig(tmp_path / "config"))

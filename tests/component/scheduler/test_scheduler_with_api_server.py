@@ -167,19 +167,19 @@ async def test_a_more_important_pod_takes_the_place_of_others(client: rest.Clien
 
 
 async def test_simulate_and_capacity_leave_the_cluster_alone(client: rest.Client, config: str, tmp_path: pathlib.Path) -> None:
-    await namespace(client, "trial")
-    await node(client, "trial-node", pool="trial")
+    await namespace(client, "simulation")
+    await node(client, "simulation-node", pool="simulation")
     manifest = tmp_path / "app.yaml"
     manifest.write_text(
         """apiVersion: apps/v1
 kind: Deployment
-metadata: {name: app, namespace: trial}
+metadata: {name: app, namespace: simulation}
 spec:
   replicas: 5
   template:
     metadata: {labels: {app: app}}
     spec:
-      nodeSelector: {pool: trial}
+      nodeSelector: {pool: simulation}
       containers: [{name: c, image: x, resources: {requests: {cpu: 500m}}}]
 """
     )
@@ -191,8 +191,8 @@ spec:
     said = await run("capacity")
     assert said.stdout.startswith("4 more fit."), said
     said = await run("simulate")
-    assert said.returncode == 1 and said.stdout.count("trial/app-") == 5 and said.stdout.count("pending: trial/app-") == 1, said
-    said = await run("simulate", "--add-nodes", "1:cpu=1,memory=1Gi,label.pool=trial")
+    assert said.returncode == 1 and said.stdout.count("simulation/app-") == 5 and said.stdout.count("pending: simulation/app-") == 1, said
+    said = await run("simulate", "--add-nodes", "1:cpu=1,memory=1Gi,label.pool=simulation")
     assert said.returncode == 0 and "added-0" in said.stdout, said
-    pods, _ = await client.list(v1.Pod, "trial")
+    pods, _ = await client.list(v1.Pod, "simulation")
     assert pods == []

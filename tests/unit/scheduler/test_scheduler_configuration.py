@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from navarch.machinery import durations
-from navarch.scheduler import configuration
-from navarch.scheduler.core.profile import WEIGHTS, Point, Profile
+from navarch.scheduler.config import configuration, profiles
+from navarch.scheduler.core.arguments import Point
+from navarch.scheduler.core.plugins.table import WEIGHTS
+from navarch.scheduler.core.profile import Profile
 
 
 def config(**more: Any) -> dict[str, Any]:
@@ -50,9 +52,9 @@ def test_two_profiles_with_plugins_and_arguments() -> None:
     profile = found["packed"]
     assert dict(profile.weights) == {"NodeResourcesFit": 7}
     assert profile.disabled_filters == {"TaintToleration"} and not profile.preempts
-    assert profile.fit.shape == (Point(0, 0), Point(100, 100)) and profile.fit.resources == (("example.com/gpu", 3),)
-    assert profile.fit.ignored_groups == {"example.com"}
-    assert profile.hard_pod_affinity_weight == 5 and profile.default_constraints == ()
+    assert profile.arguments.fit.shape == (Point(0, 0), Point(100, 100)) and profile.arguments.fit.resources == (("example.com/gpu", 3),)
+    assert profile.arguments.fit.ignored_groups == {"example.com"}
+    assert profile.arguments.hard_pod_affinity_weight == 5 and profile.arguments.default_constraints == ()
 
 
 def profile(**more: Any) -> dict[str, Any]:
@@ -355,7 +357,7 @@ def test_a_plugin_enabled_everywhere_can_be_disabled_at_one_point() -> None:
     found = read(plugins(multiPoint=off("TaintToleration")))
     assert found.disabled_filters == {"TaintToleration"} and "TaintToleration" not in found.weights
     found = read(plugins(multiPoint=off("*"), queueSort=on("PrioritySort"), bind=on("DefaultBinder")))
-    assert found.disabled_filters == configuration.FILTERS and not found.weights and not found.preempts
+    assert found.disabled_filters == profiles.FILTERS and not found.weights and not found.preempts
 
 
 def test_gates_and_groups_can_be_left_alone() -> None:
@@ -380,7 +382,7 @@ def test_extenders_are_read_and_the_ignorable_ones_asked_last() -> None:
     assert [e.url for e in found.extenders] == ["http://b", "http://a"]
     assert (found.extenders[0].timeout, found.extenders[1].timeout, found.extenders[0].by_name) == (90.0, 5.0, True)
     assert found.extenders[0].managed == {"example.com/gpu", "example.com/nic"}
-    assert found.profiles["default-scheduler"].fit.ignored == {"example.com/gpu"}
+    assert found.profiles["default-scheduler"].arguments.fit.ignored == {"example.com/gpu"}
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from navarch.scheduler.core import decision, replay
-from navarch.scheduler.core.decision import Journal, Record
-from navarch.scheduler.core.schedule import Chosen, Unschedulable
+from navarch.scheduler.core import journal, replay
+from navarch.scheduler.core.decide import Chosen, Unschedulable
+from navarch.scheduler.core.journal import Journal, Record
 
 PODS = ("a", "b", "c")
 
@@ -61,7 +61,7 @@ def test_missing_ones_are_counted() -> None:
 
 def test_records_are_read_back() -> None:
     kept = record(Journal("run"), "a", "n1")
-    assert decision.decode(decision.encode(kept)) == kept
+    assert journal.decode(journal.encode(kept)) == kept
     for text in ("", "{}", '{"run":1}', "nothing"):
         with pytest.raises(ValueError, match="not a scheduling decision"):
-            decision.decode(text)
+            journal.decode(text)

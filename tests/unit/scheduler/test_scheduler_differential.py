@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from navarch.api.core import v1
 from navarch.machinery import selectors, timestamps
-from navarch.scheduler.core import check, schedule, volume_binding
-from navarch.scheduler.core.filters import View
-from navarch.scheduler.core.preempt import Budget, Helpless, Preemptor
+from navarch.scheduler.core import check, decide
+from navarch.scheduler.core.decide import Chosen, Core, Unschedulable
+from navarch.scheduler.core.preempt import Budget, NoCandidate, Preemptor
 from navarch.scheduler.core.profile import DEFAULT
-from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
 from navarch.scheduler.core.terms import Reader
+from navarch.scheduler.core.view import View
+from navarch.scheduler.core.volumes import binding
 
 
 def _beside(name: str) -> ModuleType:
@@ -50,8 +51,8 @@ def core_of(nodes: list[v1.Node], pods: list[v1.Pod], storage: Any = None) -> Co
     for node in nodes:
         core.columns.put_node(node)
     for pod in pods:
-        demand = reader.read(pod)
-        core.columns.put_pod(demand, demand.node_name)
+        info = reader.read(pod)
+        core.columns.put_pod(info, info.node_name)
     return core
 
 
@@ -60,14 +61,14 @@ KINDS = ("claims", "volumes", "classes", "drivers", "capacities", "limits", "att
 
 def compare(core: Core, cluster: Any, pod: v1.Pod) -> None:
     """One pod's filters and scores, both ways."""
-    demand = Reader().read(pod)
+    info = Reader().read(pod)
     verdicts = {n.metadata.name: reference.check(cluster, pod, n) for n in cluster.nodes}
-    board = core.boards.get(demand.ask, DEFAULT)
-    mask = schedule.feasible(board, demand.ask)
+    evaluation = core.evaluations.get(info.terms, DEFAULT)
+    mask = decide.feasible(evaluation, info.terms)
     found = {core.columns.names[int(s)] for s in np.flatnonzero(mask)}
     assert found == {name for name, refused in verdicts.items() if refused is None}
-    view = View(core.columns, demand.ask, DEFAULT)
-    explained = schedule.explain(view)
+    view = View(core.columns, info.terms, DEFAULT.arguments)
+    explained = decide.explain(view, DEFAULT)
     assert set(explained.verdicts) == set(verdicts) - found
     if not explained.whole:
         for name, verdict in explained.verdicts.items():
@@ -80,8 +81,8 @@ def compare(core: Core, cluster: Any, pod: v1.Pod) -> None:
         return
     feasible = [n for n in cluster.nodes if n.metadata.name in found]
     expected_scores = reference.score(cluster, pod, feasible)
-    parts = schedule.parts(view, mask)
-    total = schedule.totals(board, demand.ask, mask)
+    parts = decide.parts(view, DEFAULT, mask)
+    total = decide.totals(evaluation, info.terms, mask)
     for node in feasible:
         slot, name = core.columns.slots[node.metadata.name], node.metadata.name
         for plugin, values in expected_scores.items():
@@ -120,10 +121,10 @@ def a_cluster_with_storage(data: st.DataObject) -> Any:
 
 def compare_reservations(core: Core, cluster: Any, pod: v1.Pod) -> None:
     """What each node that can take the pod would give it."""
-    demand = Reader().read(pod)
-    if demand.ask.volumes is None or reference.whole_refusal(cluster, pod)[1]:
+    info = Reader().read(pod)
+    if info.terms.volumes is None or reference.whole_refusal(cluster, pod)[1]:
         return
-    found = volume_binding.plan(View(core.columns, demand.ask, DEFAULT))
+    found = binding.plan(View(core.columns, info.terms, DEFAULT.arguments))
     for node in cluster.nodes:
         reasons, bindings, made = reference.node_volumes(cluster, pod, node)
         if not reasons:
@@ -175,14 +176,14 @@ def test_preemption_with_volumes(data: st.DataObject, pod: v1.Pod, seed: int) ->
     core, reader = core_of(cluster.nodes, [], cluster.storage), Reader()
     for placed in cluster.pods:
         placed.status = v1.PodStatus(startTime=timestamps.seconds(reference.started(placed)))
-        demand = reader.read(placed)
-        core.columns.put_pod(demand, demand.node_name)
-    demand = reader.read(pod)
-    refused = core.schedule(demand, seed)
+        info = reader.read(placed)
+        core.columns.put_pod(info, info.node_name)
+    info = reader.read(pod)
+    refused = core.schedule(info, seed)
     if isinstance(refused, Unschedulable):
         expected = reference.preempt(cluster, pod, [])
-        found = Preemptor(core.columns).preempt(demand, refused, DEFAULT, (), None, seed)
-        if isinstance(found, Helpless):
+        found = Preemptor(core.columns).preempt(info, refused, DEFAULT, (), None, seed)
+        if isinstance(found, NoCandidate):
             assert not expected
         else:
             assert tuple(sorted(v.name for v in found.victims)) == expected[found.node].victims
@@ -191,7 +192,7 @@ def test_preemption_with_volumes(data: st.DataObject, pod: v1.Pod, seed: int) ->
 @settings(max_examples=60 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(clusters.clusters(pods=3), st.lists(clusters.pod("x"), min_size=2, max_size=3), st.data())
 def test_the_same_while_the_cluster_changes(cluster: tuple[list[v1.Node], list[v1.Pod]], templates: list[v1.Pod], data: st.DataObject) -> None:
-    """Boards and counters that live through scheduling, deletions and node changes say what new ones would."""
+    """Evaluations and counters that live through scheduling, deletions and node changes say what new ones would."""
     nodes, pods = list(cluster[0]), list(cluster[1])
     core, reader = core_of(nodes, pods), Reader()
     for step in range(data.draw(st.integers(1, 12))):
@@ -222,10 +223,10 @@ def _schedule_one(core: Core, reader: Reader, nodes: list[v1.Node], pods: list[v
     named = msgspec.structs.replace(template.metadata, name=f"s{step}", uid=f"s{step}")
     pod = msgspec.structs.replace(template, metadata=named)
     compare(core, reference.Cluster(nodes, pods, clusters.NAMESPACES), pod)
-    demand = reader.read(pod)
-    match core.schedule(demand, step):
+    info = reader.read(pod)
+    match core.schedule(info, step):
         case Chosen(node=node):
-            core.columns.put_pod(demand, node)
+            core.columns.put_pod(info, node)
             pods.append(msgspec.structs.replace(pod, spec=msgspec.structs.replace(template.spec, nodeName=node)))
         case Unschedulable() as refused:
             assert refused.message.startswith(f"0/{len(nodes)} nodes are available")
@@ -246,18 +247,18 @@ def test_preemption_evicts_what_the_reference_would(cluster: tuple[list[v1.Node]
         core.columns.put_node(node)
     for placed in pods:
         placed.status = v1.PodStatus(startTime=timestamps.seconds(reference.started(placed)))
-        demand = reader.read(placed)
-        core.columns.put_pod(demand, demand.node_name)
-    demand = reader.read(pod)
-    refused = core.schedule(demand, seed)
+        info = reader.read(placed)
+        core.columns.put_pod(info, info.node_name)
+    info = reader.read(pod)
+    refused = core.schedule(info, seed)
     if not isinstance(refused, Unschedulable):
         return
     before = core.columns.requested.copy()
     budgets = (Budget("a", selectors.from_set({"app": "web"}), allowed),)
     expected = reference.preempt(reference.Cluster(nodes, pods, clusters.NAMESPACES), pod, [({"app": "web"}, allowed)])
-    found = Preemptor(core.columns).preempt(demand, refused, DEFAULT, budgets, None, seed)
+    found = Preemptor(core.columns).preempt(info, refused, DEFAULT, budgets, None, seed)
     assert (core.columns.requested == before).all()
-    if isinstance(found, Helpless):
+    if isinstance(found, NoCandidate):
         assert not expected
         assert found.message.startswith(f"0/{len(nodes)} nodes are available: ")
     else:

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from navarch.api.core import v1
-from navarch.scheduler.core import gang, offers, schedule
+from navarch.scheduler.core import decide, extended, gang
+from navarch.scheduler.core.decide import Chosen, Core, Unschedulable
 from navarch.scheduler.core.preempt import Preemptor
 from navarch.scheduler.core.profile import DEFAULT
-from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
-from navarch.scheduler.core.terms import Demand, Reader
+from navarch.scheduler.core.terms import PodInfo, Reader
 
 _spec = importlib.util.spec_from_file_location("scheduler_clusters", pathlib.Path(__file__).with_name("clusters.py"))
 assert _spec is not None and _spec.loader is not None
@@ -33,8 +33,8 @@ def core_of(nodes: list[v1.Node], pods: list[v1.Pod]) -> Core:
     for node in nodes:
         core.columns.put_node(node)
     for pod in pods:
-        demand = reader.read(pod)
-        core.columns.put_pod(demand, demand.node_name)
+        info = reader.read(pod)
+        core.columns.put_pod(info, info.node_name)
     return core
 
 
@@ -43,7 +43,7 @@ def state(core: Core) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(columns.by_slot[slot])) for name, slot in columns.slots.items() if columns.by_slot[slot]}
 
 
-def members(template: v1.Pod, number: int, priority: int) -> list[Demand]:
+def members(template: v1.Pod, number: int, priority: int) -> list[PodInfo]:
     assert template.metadata is not None and template.spec is not None
     spec = msgspec.structs.replace(template.spec, priority=priority)
     made = [msgspec.structs.replace(template.metadata, name=f"m{i}", uid=f"m{i}") for i in range(number)]
@@ -64,33 +64,33 @@ def test_all_that_is_needed_or_nothing(
     before, amounts = state(core), core.columns.requested.copy()
     outcome = gang.place(core, [(d, i) for i, d in enumerate(group)], needed, DEFAULT, Preemptor(core.columns), ())
     match outcome:
-        case gang.Together(placed, refused):
+        case gang.Placed(placed, refused):
             assert len(placed) >= needed and len(placed) + len(refused) == number
-            for demand, chosen in placed:
-                assert core.columns.placed[demand.uid].slot == core.columns.slots[chosen.node]
-                core.columns.remove_pod(demand.uid)
-        case gang.Room(plans, where):
+            for info, chosen in placed:
+                assert core.columns.placed[info.uid].slot == core.columns.slots[chosen.node]
+                core.columns.remove_pod(info.uid)
+        case gang.MakingRoom(plans, where):
             assert len(where) == needed <= number and plans
             _would_fit(core, group, plans, where)
-        case gang.Short(fits, refused):
+        case gang.TooFew(fits, refused):
             assert len(fits) < needed and len(fits) + len(refused) == number
     assert state(core) == before
     rows = amounts.shape[0]
     assert (core.columns.requested[:rows] == amounts).all() and not core.columns.requested[rows:].any()
 
 
-def _would_fit(core: Core, group: list[Demand], plans: Any, where: dict[str, str]) -> None:
+def _would_fit(core: Core, group: list[PodInfo], plans: Any, where: dict[str, str]) -> None:
     """Without the victims each member passes every filter on its node, those before it there."""
     gone = [(victim, plan.node) for _, plan in plans for victim in plan.victims]
-    assert all(victim.ask.priority < group[0].ask.priority for victim, _ in gone)
+    assert all(victim.terms.priority < group[0].terms.priority for victim, _ in gone)
     for victim, _ in gone:
         core.columns.remove_pod(victim.uid)
-    for demand in group:
-        node = where.get(demand.uid)
+    for info in group:
+        node = where.get(info.uid)
         if node is not None:
-            mask = schedule.feasible(core.boards.get(demand.ask, DEFAULT), demand.ask)
+            mask = decide.feasible(core.evaluations.get(info.terms, DEFAULT), info.terms)
             assert mask[core.columns.slots[node]]
-            core.columns.put_pod(demand, node)
+            core.columns.put_pod(info, node)
     for uid in where:
         core.columns.remove_pod(uid)
     for victim, node in gone:
@@ -102,34 +102,34 @@ def _would_fit(core: Core, group: list[Demand], plans: Any, where: dict[str, str
 def test_who_has_a_say_outside_chooses_among_what_can_take_the_pod(
     cluster: tuple[list[v1.Node], list[v1.Pod]], pod: v1.Pod, data: st.DataObject
 ) -> None:
-    core, demand = core_of(*cluster), Reader().read(pod)
-    offered = offers.nodes(core, demand, DEFAULT)
-    alone = core.schedule(demand, 0)
+    core, info = core_of(*cluster), Reader().read(pod)
+    offered = extended.feasible_nodes(core, info, DEFAULT)
+    alone = core.schedule(info, 0)
     if isinstance(offered, Unschedulable):
         assert isinstance(alone, Unschedulable) and offered.message == alone.message
         return
     assert isinstance(alone, Chosen) and alone.node in offered
     # nobody says anything: the same decision, as far as the points go
-    same = offers.choose(core, demand, 0, DEFAULT, dict.fromkeys(offered, 0))
+    same = extended.choose(core, info, 0, DEFAULT, dict.fromkeys(offered, 0))
     assert same is not None and same.node == alone.node
     kept = data.draw(st.lists(st.sampled_from(offered), unique=True))
     points = {name: data.draw(st.integers(0, 2)) * 100_000 for name in kept}
-    chosen = offers.choose(core, demand, 0, DEFAULT, points)
+    chosen = extended.choose(core, info, 0, DEFAULT, points)
     if kept:
         assert chosen is not None and points[chosen.node] == max(points.values())
     else:
         assert chosen is None
-    said = {name: offers.No("not here", data.draw(st.booleans())) for name in offered if data.draw(st.booleans())}
-    refused = offers.refused(core, demand, DEFAULT, said, offered)
+    said = {name: extended.NodeRejection("not here", data.draw(st.booleans())) for name in offered if data.draw(st.booleans())}
+    refused = extended.refused(core, info, DEFAULT, said, offered)
     verdicts = refused.verdicts
     assert set(verdicts) == {n for n, s in core.columns.slots.items() if core.columns.alive[s]}
     for name in offered:
-        wanted = said.get(name, offers.No(offers.LEFT_OUT, True))
+        wanted = said.get(name, extended.NodeRejection(extended.LEFT_OUT, True))
         assert (verdicts[name].plugin, verdicts[name].texts, verdicts[name].final) == ("Extender", (wanted.text,), wanted.final)
-    assert offers.EXTENDER in refused.plugins
+    assert extended.EXTENDER in refused.plugins
 
 
 def test_what_others_took_meanwhile_is_not_chosen() -> None:
     core = core_of([], [])
-    assert offers.choose(core, Reader().read(v1.Pod()), 0, DEFAULT, {"gone": 0}) is None
+    assert extended.choose(core, Reader().read(v1.Pod()), 0, DEFAULT, {"gone": 0}) is None
     assert not np.any(core.columns.alive)

@@ -20,16 +20,18 @@ from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.cli import decisions, scheduling
 from navarch.machinery import codec
-from navarch.scheduler import configuration, plugin_loading
-from navarch.scheduler.core import explain, plugins, schedule
-from navarch.scheduler.core.filters import At, Refusal, View
+from navarch.scheduler.config import configuration, own_plugins
+from navarch.scheduler.core import decide, explain
+from navarch.scheduler.core.decide import Chosen, Core, Unschedulable
+from navarch.scheduler.core.events import Event
 from navarch.scheduler.core.plugin import NORMALIZE, Normalize, Plugin
-from navarch.scheduler.core.preempt import Preempted, Preemptor
+from navarch.scheduler.core.plugins import own
+from navarch.scheduler.core.preempt import Candidate, Preemptor
 from navarch.scheduler.core.profile import Profile
-from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
-from navarch.scheduler.core.terms import Demand, Reader
-from navarch.scheduler.core.what_if import Snapshot, Trial
-from navarch.scheduler.queue import Event, helps, table
+from navarch.scheduler.core.queue import helps, with_own
+from navarch.scheduler.core.terms import PodInfo, Reader
+from navarch.scheduler.core.view import At, Refusal, View
+from navarch.scheduler.core.what_if import Simulation, Snapshot
 
 DOCUMENT = pathlib.Path(__file__).parents[3] / "docs" / "scheduler-plugins.md"
 
@@ -61,7 +63,7 @@ def pod(name: str, priority: int = 0, **labels: str) -> v1.Pod:
     return v1.Pod(metadata=metadata, spec=v1.PodSpec(containers=[container], priority=priority))
 
 
-def demand(name: str, priority: int = 0, **labels: str) -> Demand:
+def info(name: str, priority: int = 0, **labels: str) -> PodInfo:
     return Reader().read(pod(name, priority, **labels))
 
 
@@ -84,9 +86,9 @@ def test_the_documented_plugin_decides(teams: None) -> None:
     cluster = core(
         node("red", **{"example.com/team": "red"}), node("blue-1", **labels), node("blue-2", **{**labels, "rack": "r2"}), node("x", rack="r2")
     )
-    outcome = cluster.schedule(demand("a", team="blue"), 0, documented())
+    outcome = cluster.schedule(info("a", team="blue"), 0, documented())
     assert isinstance(outcome, Chosen) and outcome.node == "blue-2"
-    refused = cluster.schedule(demand("b", team="green"), 0, documented())
+    refused = cluster.schedule(info("b", team="green"), 0, documented())
     assert isinstance(refused, Unschedulable)
     assert refused.message == "0/4 nodes are available: 4 node(s) were not of team green."
     assert refused.plugins == {"Teams"}
@@ -94,13 +96,13 @@ def test_the_documented_plugin_decides(teams: None) -> None:
 
 def test_the_documented_plugin_explains_itself(teams: None) -> None:
     profile = documented()
-    trial = Trial(Snapshot([node("n1", rack="r1"), node("n2", **{"example.com/team": "blue", "rack": "r1"})]), profile)
-    wanted = trial.read(pod("a", team="blue"))
-    assert trial.scores(wanted)["n2"]["Teams"] == 5 * 100
-    refused = schedule.explain(trial.view(wanted))
-    (row,) = explain.rows(trial.view(wanted), refused)
+    simulation = Simulation(Snapshot([node("n1", rack="r1"), node("n2", **{"example.com/team": "blue", "rack": "r1"})]), profile)
+    wanted = simulation.read(pod("a", team="blue"))
+    assert simulation.scores(wanted)["n2"]["Teams"] == 5 * 100
+    refused = decide.explain(simulation.view(wanted), simulation.profile)
+    (row,) = explain.rows(simulation.view(wanted), refused)
     assert (row.node, row.plugin, row.text) == ("n1", "Teams", "node(s) were not of team blue")
-    (placed,) = trial.place([pod("b", team="green")])
+    (placed,) = simulation.place([pod("b", team="green")])
     assert "2 node(s) were not of team green" in placed.why
 
 
@@ -123,7 +125,7 @@ def test_the_commands_know_the_documented_plugin(teams: None, tmp_path: pathlib.
 
 
 def test_only_its_events_bring_back_what_it_refused(teams: None) -> None:
-    helping = table(documented().filters)
+    helping = with_own(documented().filters)
     assert helps(Event.NODE_LABELS, frozenset({"Teams"}), helping) and not helps(Event.POD_GONE, frozenset({"Teams"}), helping)
     assert helps(Event.POD_GONE, frozenset({"Teams", "NodeResourcesFit"}), helping)
     assert helps(Event.POD_GONE, frozenset({"Unknown"}), helping)
@@ -204,15 +206,15 @@ def test_a_plugin_has_only_the_points_it_has(here: None) -> None:
 
 
 def test_an_installed_package_brings_plugins(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = importlib.metadata.EntryPoint("Nothing", f"{HERE}:Nothing", plugin_loading.GROUP)
+    entry = importlib.metadata.EntryPoint("Nothing", f"{HERE}:Nothing", own_plugins.GROUP)
 
     def entry_points(group: str, name: str) -> list[importlib.metadata.EntryPoint]:
-        return [entry] if (group, name) == (plugin_loading.GROUP, "Nothing") else []
+        return [entry] if (group, name) == (own_plugins.GROUP, "Nothing") else []
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
-    found = plugin_loading.find("Nothing", None)
-    assert found is not None and plugin_loading.points(found) == {"filter"}
-    assert plugin_loading.find("Other", None) is None
+    found = own_plugins.find("Nothing", None)
+    assert found is not None and own_plugins.points(found) == {"filter"}
+    assert own_plugins.find("Other", None) is None
 
 
 def test_the_order_of_a_profile_decides_whose_refusal_is_told(here: None) -> None:
@@ -224,7 +226,7 @@ def test_the_order_of_a_profile_decides_whose_refusal_is_told(here: None) -> Non
     told = {}
     for order in ((), ("Mine", "NodeUnschedulable")):
         profile = Profile(f"p{len(order)}", filters=(Plugin("Mine", refuse),), order=order)
-        outcome = cluster.schedule(demand("a"), 0, profile)
+        outcome = cluster.schedule(info("a"), 0, profile)
         assert isinstance(outcome, Unschedulable)
         told[order] = outcome.message
     assert list(told.values()) == [
@@ -261,28 +263,28 @@ def raising(view: View, at: At) -> Any:
 )
 def test_a_plugin_that_misbehaves_fails_the_attempt(plugin: Plugin, said: str) -> None:
     profile = Profile(filters=(plugin,) if plugin.filter else (), scorers=(plugin,) if plugin.score else ())
-    with pytest.raises(plugins.PluginFailed) as failed:
-        core(node("n1")).schedule(demand("a"), 0, profile)
+    with pytest.raises(own.PluginFailed) as failed:
+        core(node("n1")).schedule(info("a"), 0, profile)
     assert said in str(failed.value)
 
 
 def test_eviction_asks_plugins_too_and_puts_everything_back_when_one_raises() -> None:
     cluster = core(node("n1"))
     for number in range(4):
-        cluster.columns.put_pod(demand(f"low{number}"), "n1")
+        cluster.columns.put_pod(info(f"low{number}"), "n1")
 
     def crowded(view: View, at: At) -> list[Refusal]:
         used = view.columns.requested[view.columns.resources["pods"]][at]
         return [Refusal("node(s) were crowded", used > 1, False)]
 
     profile = Profile(filters=(Plugin("Crowd", crowded),))
-    wanted = demand("high", 10)
+    wanted = info("high", 10)
     refused = cluster.schedule(wanted, 0, profile)
     assert isinstance(refused, Unschedulable)
     plan = Preemptor(cluster.columns).preempt(wanted, refused, profile, (), None, 0)
-    assert isinstance(plan, Preempted) and len(plan.victims) == 3
+    assert isinstance(plan, Candidate) and len(plan.victims) == 3
     before = cluster.columns.requested.copy()
-    with pytest.raises(plugins.PluginFailed):
+    with pytest.raises(own.PluginFailed):
         Preemptor(cluster.columns).preempt(wanted, refused, Profile("q", filters=(Plugin("P", raising),)), (), None, 0)
     assert (cluster.columns.requested == before).all() and len(cluster.columns.placed) == 4
 
@@ -305,7 +307,7 @@ def test_a_plugin_s_masks_and_scores_count_like_built_in_ones(nodes: list[tuple[
 
     plugin = Plugin("P", refuse, score, how)
     profile = Profile(filters=(plugin,), scorers=(plugin,), weights={"P": weight})
-    outcome = cluster.schedule(demand("a"), 0, profile)
+    outcome = cluster.schedule(info("a"), 0, profile)
     left = {f"n{i}": points for i, (out, points) in enumerate(nodes) if not out}
     if not left:
         assert isinstance(outcome, Unschedulable) and outcome.plugins == {"P"}

@@ -9,13 +9,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from navarch.scheduler.queue import Event, Queue, Waiting
+from navarch.scheduler.core.events import Event
+from navarch.scheduler.core.queue import Queue, QueuedPod
 
 FIT, SPREAD = frozenset({"NodeResourcesFit"}), frozenset({"PodTopologySpread"})
 
 
-def pod(name: str, priority: int = 0, since: float = 0.0) -> Waiting:
-    return Waiting(name, f"default/{name}", priority, since)
+def pod(name: str, priority: int = 0, since: float = 0.0) -> QueuedPod:
+    return QueuedPod(name, f"default/{name}", priority, since)
 
 
 def drained(queue: Queue) -> list[str]:
@@ -215,8 +216,8 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.queue, self.now = Queue(), 0.0
-        self.trying: dict[str, Waiting] = {}
-        self.known: dict[str, Waiting] = {}
+        self.trying: dict[str, QueuedPod] = {}
+        self.known: dict[str, QueuedPod] = {}
         self.number = 0
 
     @rule(priority=st.sampled_from((0, 0, 7)))
@@ -294,7 +295,7 @@ def test_events_of_storage_wake_whom_they_can_help() -> None:
     queue = Queue()
     refused = {"limits": "NodeVolumeLimits", "binding": "VolumeBinding", "zone": "VolumeZone", "other": "VolumeBinding"}
     for uid, plugin in refused.items():
-        waiting = Waiting(uid, f"default/{uid}", 0, 0.0, claims=frozenset({f"default/{uid}"}))
+        waiting = QueuedPod(uid, f"default/{uid}", 0, 0.0, claims=frozenset({f"default/{uid}"}))
         queue.add(waiting)
         queue.pop()
         queue.failed(waiting, 0.0, frozenset({plugin}))

@@ -11,14 +11,18 @@ from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.storage import v1 as storage_v1
 from navarch.machinery import claims
-from navarch.scheduler.core import explain, volume_binding, volume_filters
-from navarch.scheduler.core.filters import View
+from navarch.scheduler.core import explain
+from navarch.scheduler.core.decide import Chosen, Core, Unschedulable
+from navarch.scheduler.core.plugin import Scope
+from navarch.scheduler.core.plugins import table
 from navarch.scheduler.core.profile import DEFAULT, Profile
-from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
-from navarch.scheduler.core.storage import StorageObject
 from navarch.scheduler.core.terms import Reader
-from navarch.scheduler.core.volume_binding import Reservation, State
-from navarch.scheduler.core.what_if import Snapshot, Trial
+from navarch.scheduler.core.view import View
+from navarch.scheduler.core.volumes import filters, reserving
+from navarch.scheduler.core.volumes.binding import Reservation
+from navarch.scheduler.core.volumes.reserving import State
+from navarch.scheduler.core.volumes.storage import StorageObject
+from navarch.scheduler.core.what_if import Simulation, Snapshot
 
 DRIVER, HOST, ZONE = "csi.example.com", "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 
@@ -97,10 +101,10 @@ def tried(core: Core, wanted: v1.Pod, profile: Profile = DEFAULT) -> str:
 
 
 def rows(core: Core, wanted: v1.Pod) -> list[explain.Row]:
-    demand = Reader().read(wanted)
-    refused = core.schedule(demand, 0)
+    info = Reader().read(wanted)
+    refused = core.schedule(info, 0)
     assert isinstance(refused, Unschedulable)
-    return explain.rows(View(core.columns, demand.ask, DEFAULT), refused)
+    return explain.rows(View(core.columns, info.terms, DEFAULT.arguments), refused)
 
 
 def placed(core: Core, wanted: v1.Pod, where: str) -> None:
@@ -205,8 +209,8 @@ def test_a_volume_of_a_zone(label: str, value: str, expected: set[str]) -> None:
     assert old.metadata is not None and old.metadata.labels is not None
     old.metadata.labels["failure-domain.beta.kubernetes.io/zone"] = "z1"
     core = core_of(node("a", zone="z1"), node("b", zone="z2"), old, node("bare"), objects=(volume("v", labels={label: value}), claim("c", "v")))
-    demand = Reader().read(pod("p", "c"))
-    said = volume_filters.zone(View(core.columns, demand.ask, DEFAULT), core.columns.alive)
+    info = Reader().read(pod("p", "c"))
+    said = filters.zone(View(core.columns, info.terms, DEFAULT.arguments), core.columns.alive)
     away = {n for n, slot in core.columns.slots.items() if any(r.nodes[slot] for r in said)}
     assert set(core.columns.slots) - away == expected
 
@@ -222,7 +226,7 @@ def test_reasons_that_concern_the_pod_are_told_once() -> None:
     assert tried(core, pod("p", "c")) == "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims."
     refused = core.schedule(Reader().read(pod("p", "c")), 0)
     assert isinstance(refused, Unschedulable) and refused.plugins == {"VolumeBinding"}
-    off = Profile(disabled_filters=frozenset(name for name, _ in volume_filters.FILTERS))
+    off = Profile(disabled_filters=frozenset(name for name, _ in table.filters(Scope.VOLUMES)))
     assert tried(core, pod("p", "c"), off) in ("a", "b")
 
 
@@ -230,24 +234,24 @@ def test_two_pods_do_not_get_one_volume() -> None:
     core = core_of(node("a"), objects=(volume("v", on="a"), claim("c0"), claim("c1")))
     first = Reader().read(pod("p0", "c0"))
     assert tried(core, pod("p0", "c0")) == "a"
-    assert volume_binding.reserve(View(core.columns, first.ask, DEFAULT), "a") == Reservation("a", (("d/c0", "v"),))
+    assert reserving.reserve(View(core.columns, first.terms, DEFAULT.arguments), "a") == Reservation("a", (("d/c0", "v"),))
     assert "didn't find available persistent volumes to bind" in tried(core, pod("p1", "c1"))
     assert [r.lacks for r in rows(core, pod("p1", "c1"))] == ["no volume reaches it for claim c1 (1Gi, class wait)"]
-    volume_binding.release(core.columns.storage, Reservation("a", (("d/c0", "v"),)))
+    reserving.release(core.columns.storage, Reservation("a", (("d/c0", "v"),)))
     assert tried(core, pod("p1", "c1")) == "a"
 
 
 def test_the_smallest_that_fits_and_one_for_each_claim() -> None:
     sizes = (("big", "5Gi"), ("small", "1Gi"), ("middle", "2Gi"))
     core = core_of(node("a"), objects=(*(volume(n, s, on="a") for n, s in sizes), claim("c0", storage="2Gi"), claim("c1", storage="1Gi")))
-    demand = Reader().read(pod("p", "c0", "c1"))
-    found = volume_binding.reserve(View(core.columns, demand.ask, DEFAULT), "a")
+    info = Reader().read(pod("p", "c0", "c1"))
+    found = reserving.reserve(View(core.columns, info.terms, DEFAULT.arguments), "a")
     assert found is not None and set(found.bindings) == {("d/c0", "middle"), ("d/c1", "small")}
 
 
 def test_what_the_api_server_says_ends_an_assumption() -> None:
     core = core_of(node("a"), objects=(volume("v", on="a"), claim("c0"), claim("c1")))
-    volume_binding.reserve(View(core.columns, Reader().read(pod("p0", "c0")).ask, DEFAULT), "a")
+    reserving.reserve(View(core.columns, Reader().read(pod("p0", "c0")).terms, DEFAULT.arguments), "a")
     put(core, volume("v", on="a"))
     assert "didn't find" in tried(core, pod("p1", "c1")), "an echo of what was there before changes nothing"
     seen = volume("v", on="a")
@@ -266,34 +270,34 @@ def bound(found: v1.PersistentVolumeClaim, to: str, version: str) -> v1.Persiste
 def test_how_far_a_static_binding_is() -> None:
     core = core_of(node("a"), objects=(volume("v", on="a"), claim("c")))
     columns, reservation = core.columns, Reservation("a", (("d/c", "v"),))
-    assert volume_binding.progress(columns, reservation, {}).state is State.FAILED, "the volume is not kept for the claim"
-    assert volume_binding.progress(columns, reservation, {"v": 7}).state is State.WAITING, "what we wrote is not seen yet"
+    assert reserving.progress(columns, reservation, {}).state is State.FAILED, "the volume is not kept for the claim"
+    assert reserving.progress(columns, reservation, {"v": 7}).state is State.WAITING, "what we wrote is not seen yet"
     kept = claims.bound_to(volume("v", on="a"), claim("c"))
     assert kept is not None and claims.notes(kept) == {claims.BOUND_BY_CONTROLLER: "yes"}
     put(core, kept)
-    assert volume_binding.progress(columns, reservation, {}).state is State.WAITING
+    assert reserving.progress(columns, reservation, {}).state is State.WAITING
     put(core, bound(claim("c"), "v", "3"))
-    assert volume_binding.progress(columns, reservation, {}).state is State.DONE
+    assert reserving.progress(columns, reservation, {}).state is State.DONE
     columns.remove_node("a")
-    assert volume_binding.progress(columns, reservation, {}).why == 'failed to get node "a": node "a" not found'
+    assert reserving.progress(columns, reservation, {}).why == 'failed to get node "a": node "a" not found'
 
 
 def test_how_far_provisioning_is() -> None:
     core = core_of(node("a"), node("b"), objects=(storage_class("made", DRIVER), claim("c", where="made")))
     columns, reservation = core.columns, Reservation("a", (), ("d/c",))
-    assert volume_binding.progress(columns, reservation, {}).why == 'provisioning failed for PVC "c"'
+    assert reserving.progress(columns, reservation, {}).why == 'provisioning failed for PVC "c"'
     put(core, claims.annotated(claim("c", where="made"), {claims.SELECTED_NODE: "a"}))
-    assert volume_binding.progress(columns, reservation, {}).state is State.WAITING
+    assert reserving.progress(columns, reservation, {}).state is State.WAITING
     put(core, volume("v", on="b"))
     put(core, claims.annotated(claim("c", "v", where="made"), {claims.SELECTED_NODE: "a"}))
-    assert volume_binding.progress(columns, reservation, {}).why.startswith('pv "v" node affinity doesn\'t match node "a"')
+    assert reserving.progress(columns, reservation, {}).why.startswith('pv "v" node affinity doesn\'t match node "a"')
     put(core, volume("v", on="a"))
-    assert volume_binding.progress(columns, reservation, {}).state is State.DONE
+    assert reserving.progress(columns, reservation, {}).state is State.DONE
 
 
 def test_a_trial_gives_each_pod_a_volume_of_its_own() -> None:
     storage: list[StorageObject] = [storage_class(), volume("v0", on="a"), volume("v1", on="b"), *(claim(f"c{i}") for i in range(3))]
-    trial = Trial(Snapshot([node("a"), node("b")], storage=storage))
-    found = trial.place([pod(f"p{i}", f"c{i}") for i in range(3)])
+    simulation = Simulation(Snapshot([node("a"), node("b")], storage=storage))
+    found = simulation.place([pod(f"p{i}", f"c{i}") for i in range(3)])
     assert {p.node for p in found} == {"a", "b", ""}
     assert "didn't find available persistent volumes to bind" in found[2].why

@@ -21,7 +21,7 @@ def differences(live: Columns, nodes: Iterable[core_v1.Node]) -> list[str]:
     for node in nodes:
         fresh.put_node(node)
     for placed in live.pods():
-        fresh.put_pod(placed.demand, live.names[placed.slot])
+        fresh.put_pod(placed.info, live.names[placed.slot])
     known, there = ({name for name, slot in c.slots.items() if c.alive[slot]} for c in (live, fresh))
     found = [f"node {name} is in the columns but not in the API" for name in sorted(known - there)]
     found += [f"node {name} is in the API but not in the columns" for name in sorted(there - known)]
@@ -55,8 +55,8 @@ def _tainted(columns: Columns, taint: tuple[str, str, str], slot: int) -> bool:
 
 def _of_tallies(live: Columns, fresh: Columns) -> Iterator[str]:
     """Pods counted per node for affinity and spread."""
-    for kind in live.counters.kinds():
-        mine, theirs = live.counters.tally(kind), fresh.counters.tally(kind)
+    for predicate in live.counters.predicates():
+        mine, theirs = live.counters.tally(predicate), fresh.counters.tally(predicate)
         for name, slot in live.slots.items():
             if live.alive[slot] and mine.counts[slot] != theirs.counts[fresh.slots[name]]:
-                yield f"node {name}: {mine.counts[slot]} pods of {kind} are counted instead of {theirs.counts[fresh.slots[name]]}"
+                yield f"node {name}: {mine.counts[slot]} pods of {predicate} are counted instead of {theirs.counts[fresh.slots[name]]}"

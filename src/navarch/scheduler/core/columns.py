@@ -15,45 +15,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from navarch.api.core import v1 as core_v1
-from navarch.scheduler.core.counters import Counters
-from navarch.scheduler.core.storage import Storage
-from navarch.scheduler.core.terms import PODS, Demand, amount
+from navarch.objects import meta
+from navarch.scheduler.core.arrays import Ints, LabelColumn, Mask, wider
+from navarch.scheduler.core.counters import Counters, Placed
+from navarch.scheduler.core.requests import PODS, amount
+from navarch.scheduler.core.terms import PodInfo
+from navarch.scheduler.core.volumes.storage import Storage
 
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 FIRST_RESOURCES = ("cpu", "memory", "ephemeral-storage", "pods")
 FIELD = "\0"
 """Before the name of a node's field (`metadata.name`), so that no label is taken for it."""
 _JOURNAL = 4096
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-
-
-@dataclass(slots=True)
-class Placed:
-    """A pod on a node, assumed or confirmed."""
-
-    demand: Demand
-    slot: int
-
-
-class Labels:
-    """One label key over all nodes: codes, and what they mean."""
-
-    __slots__ = ("codes", "values")
-
-    def __init__(self, capacity: int) -> None:
-        self.codes: Ints = np.full(capacity, -1, np.int64)
-        self.values: dict[str, int] = {}
-
-    def code(self, value: str) -> int:
-        return self.values.setdefault(value, len(self.values))
 
 
 class Columns:
@@ -72,7 +50,7 @@ class Columns:
         self.allocatable: Ints = np.zeros((len(FIRST_RESOURCES), capacity), np.int64)
         self.requested: Ints = np.zeros((len(FIRST_RESOURCES), capacity), np.int64)
         self.scored: Ints = np.zeros((2, capacity), np.int64)
-        self.labels: dict[str, Labels] = {}
+        self.labels: dict[str, LabelColumn] = {}
         self.taints: dict[tuple[str, str, str], Mask] = {}
         self.images: dict[str, tuple[int, Mask]] = {}
         """Image → size in bytes (as the first node to have it told), and the nodes that have it."""
@@ -82,7 +60,7 @@ class Columns:
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self.counters = Counters(self)
         self.storage = Storage()
-        self.nominated: dict[int, dict[str, Demand]] = {}
+        self.nominated: dict[int, dict[str, PodInfo]] = {}
         """Slot → pods that wait for room there to be made, by uid."""
         self.node_generation = 0
         """Grows with every change of a node's own properties: what is computed from those is good until then."""
@@ -99,10 +77,10 @@ class Columns:
 
     def put_node(self, node: core_v1.Node) -> bool:
         """Adds or updates a node. Whether anything that matters here changed."""
-        assert node.metadata is not None and node.metadata.name is not None
-        name = node.metadata.name
+        m = meta.of(node)
+        name = m.name or ""
         spec, status = node.spec or core_v1.NodeSpec(), node.status or core_v1.NodeStatus()
-        labels = node.metadata.labels or {}
+        labels = m.labels or {}
         fingerprint = (labels, spec.taints, spec.unschedulable, status.allocatable, status.images)
         if name in self.slots and self._fingerprints.get(name) == fingerprint:
             return False
@@ -159,18 +137,18 @@ class Columns:
         self.capacity = new
         self.node_generation += 1  # whoever keeps arrays over slots must make them anew
         self.names += [""] * old
-        self.lots = _wider(self.lots, old)
+        self.lots = wider(self.lots, old)
         self.by_slot += [{} for _ in range(old)]
         self._free = list(range(new - 1, old - 1, -1))
-        self.alive = _wider(self.alive, old)
-        self.unschedulable = _wider(self.unschedulable, old)
-        self.allocatable = _wider(self.allocatable, old)
-        self.requested = _wider(self.requested, old)
-        self.scored = _wider(self.scored, old)
+        self.alive = wider(self.alive, old)
+        self.unschedulable = wider(self.unschedulable, old)
+        self.allocatable = wider(self.allocatable, old)
+        self.requested = wider(self.requested, old)
+        self.scored = wider(self.scored, old)
         for column in self.labels.values():
             column.codes = np.concatenate([column.codes, np.full(old, -1, np.int64)])
-        self.taints = {k: _wider(m, old) for k, m in self.taints.items()}
-        self.images = {k: (size, _wider(m, old)) for k, (size, m) in self.images.items()}
+        self.taints = {k: wider(m, old) for k, m in self.taints.items()}
+        self.images = {k: (size, wider(m, old)) for k, (size, m) in self.images.items()}
         self.counters.grow(old)
 
     def _put_resources(self, slot: int, allocatable: Mapping[str, str | int | float]) -> None:
@@ -194,7 +172,7 @@ class Columns:
             if key not in labels:
                 column.codes[slot] = -1
         for key, value in labels.items():
-            column = self.labels.setdefault(key, Labels(self.capacity)) if key not in self.labels else self.labels[key]
+            column = self.labels.setdefault(key, LabelColumn(self.capacity)) if key not in self.labels else self.labels[key]
             column.codes[slot] = column.code(value)
 
     def _put_taints(self, slot: int, taints: list[core_v1.Taint]) -> None:
@@ -241,17 +219,17 @@ class Columns:
 
     # ---- pods ----
 
-    def put_pod(self, demand: Demand, node: str) -> None:
+    def put_pod(self, info: PodInfo, node: str) -> None:
         """Places a pod on a node; a pod that was elsewhere, or asked for something else, moves."""
-        if demand.uid in self.placed:
-            self.remove_pod(demand.uid)
+        if info.uid in self.placed:
+            self.remove_pod(info.uid)
         slot = self.slots.get(node)
         if slot is None:
             slot = self._take_slot(node)
-        placed = Placed(demand, slot)
-        self.placed[demand.uid] = placed
-        self.by_slot[slot][demand.uid] = placed
-        self._count(demand, slot, 1)
+        placed = Placed(info, slot)
+        self.placed[info.uid] = placed
+        self.by_slot[slot][info.uid] = placed
+        self._count(info, slot, 1)
 
     def remove_pod(self, uid: str) -> Placed | None:
         placed = self.placed.pop(uid, None)
@@ -259,31 +237,31 @@ class Columns:
             return None
         slot = placed.slot
         del self.by_slot[slot][uid]
-        self._count(placed.demand, slot, -1)
+        self._count(placed.info, slot, -1)
         if not self.alive[slot] and not self.by_slot[slot] and self.names[slot] not in self._fingerprints:
             self._release(self.names[slot], slot)
         return placed
 
-    def _count(self, demand: Demand, slot: int, sign: int) -> None:
-        ask = demand.ask
-        for name, value in ask.requests.items():
+    def _count(self, info: PodInfo, slot: int, sign: int) -> None:
+        pod = info.terms
+        for name, value in pod.requests.items():
             row = self.resources.get(name)
             if row is None:
                 row = self.row(name)
             self.requested[row, slot] += sign * value
         self.requested[self.resources[PODS], slot] += sign
-        self.scored[0, slot] += sign * ask.counted[0]
-        self.scored[1, slot] += sign * ask.counted[1]
-        for port in ask.ports:
+        self.scored[0, slot] += sign * pod.counted[0]
+        self.scored[1, slot] += sign * pod.counted[1]
+        for port in pod.ports:
             users = self.ports.setdefault(port, {})
             users[slot] = users.get(slot, 0) + sign
             if not users[slot]:
                 del users[slot]
             if not users:
                 del self.ports[port]
-        self.counters.count(demand, slot, sign)
-        if ask.volumes is not None:
-            self.storage.place(demand.uid, ask.namespace, ask.volumes, self.names[slot] if sign > 0 else "")
+        self.counters.count(info, slot, sign)
+        if pod.volumes is not None:
+            self.storage.place(info.uid, pod.namespace, pod.volumes, self.names[slot] if sign > 0 else "")
         self._note(slot)
 
     def pods(self) -> Iterator[Placed]:
@@ -291,13 +269,13 @@ class Columns:
 
     # ---- pods that wait for room ----
 
-    def nominate(self, demand: Demand, node: str) -> None:
+    def nominate(self, info: PodInfo, node: str) -> None:
         """Remembers that a pod waits for room on a node."""
-        self.withdraw(demand.uid)
+        self.withdraw(info.uid)
         slot = self.slots.get(node)
         if slot is not None and self.alive[slot]:
-            self._nominations[demand.uid] = slot
-            self.nominated.setdefault(slot, {})[demand.uid] = demand
+            self._nominations[info.uid] = slot
+            self.nominated.setdefault(slot, {})[info.uid] = info
             self._note(slot)
 
     def nomination(self, uid: str) -> str:
@@ -330,9 +308,3 @@ class Columns:
         if moment < self._journal_start:
             return None
         return set(self._journal[moment - self._journal_start :])
-
-
-def _wider(array: Any, by: int) -> Any:
-    """An array with `by` more slots, zero or False."""
-    shape = (*array.shape[:-1], by)
-    return np.concatenate([array, np.zeros(shape, array.dtype)], axis=-1)

@@ -15,35 +15,50 @@ Upstream counterparts: the PreFilter and PreScore states of podtopologyspread an
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from navarch.scheduler.core.terms import AffinityTerm, Ask, Demand, Matcher
+from navarch.scheduler.core.arrays import Ints, LabelColumn, Mask
+from navarch.scheduler.core.terms import AffinityTerm, Matcher, PodInfo, PodTerms
 
-if TYPE_CHECKING:
-    from navarch.scheduler.core.columns import Columns
-
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 REQUIRED, PREFERRED, AVOIDED, FORBIDDEN = "required", "preferred", "avoided", "forbidden"
 _TALLIES, _DOMAINS, _CLASSES = 512, 16, 8192
 
 
+@dataclass(slots=True)
+class Placed:
+    """A pod on a node, assumed or confirmed."""
+
+    info: PodInfo
+    slot: int
+
+
+class Cluster(Protocol):
+    """What is counted over: the columns, as far as counting looks at them."""
+
+    capacity: int
+    alive: Mask
+    labels: dict[str, LabelColumn]
+    namespaces: dict[str, Mapping[str, str]]
+    node_generation: int
+
+    def pods(self) -> Iterator[Placed]: ...
+
+
 @dataclass(frozen=True, slots=True)
-class Kind:
+class PodPredicate:
     """Which pods are counted: those that all matchers match; `running` leaves out the ones that are being deleted."""
 
     matchers: tuple[Matcher, ...]
     running: bool = False
 
-    def matches(self, demand: Demand, namespaces: Mapping[str, Mapping[str, str]]) -> bool:
-        if self.running and demand.terminating:
+    def matches(self, info: PodInfo, namespaces: Mapping[str, Mapping[str, str]]) -> bool:
+        if self.running and info.terminating:
             return False
-        return all(m.matches(demand.ask.namespace, demand.ask.labels, namespaces) for m in self.matchers)
+        return all(m.matches(info.terms.namespace, info.terms.labels, namespaces) for m in self.matchers)
 
     @property
     def by_namespace_labels(self) -> bool:
@@ -76,10 +91,10 @@ class Domains:
 class Tally:
     """Pods of one kind, per node and per domain."""
 
-    __slots__ = ("counts", "domains", "kind", "total")
+    __slots__ = ("counts", "domains", "predicate", "total")
 
-    def __init__(self, kind: Kind, capacity: int) -> None:
-        self.kind = kind
+    def __init__(self, predicate: PodPredicate, capacity: int) -> None:
+        self.predicate = predicate
         self.counts: Ints = np.zeros(capacity, np.int64)
         self.total = 0
         self.domains: OrderedDict[tuple[str, bytes], Domains] = OrderedDict()
@@ -94,13 +109,13 @@ class Tally:
 class Counters:
     """All tallies of a cluster."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Cluster) -> None:
         self._columns = columns
-        self._tallies: OrderedDict[Kind, Tally] = OrderedDict()
+        self._tallies: OrderedDict[PodPredicate, Tally] = OrderedDict()
         self._generation = -1
         self._matching: dict[tuple[str, tuple[tuple[str, str], ...], bool], list[Tally]] = {}
-        self._asks: dict[Ask, tuple[Tally, ...]] = {}
-        self._speaking: dict[Ask, tuple[tuple[str, AffinityTerm, Tally], ...]] = {}
+        self._tallies_of: dict[PodTerms, tuple[Tally, ...]] = {}
+        self._speaking: dict[PodTerms, tuple[tuple[str, AffinityTerm, Tally], ...]] = {}
         self.carried: dict[tuple[str, AffinityTerm], Tally] = {}
         """(what the term is, the term) → the placed pods that carry it."""
 
@@ -113,28 +128,28 @@ class Counters:
         """Namespaces changed: what was matched by their labels must be matched anew."""
         self._matching.clear()
         self._speaking.clear()
-        for kind in [k for k in self._tallies if k.by_namespace_labels]:
-            del self._tallies[kind]
+        for predicate in [k for k in self._tallies if k.by_namespace_labels]:
+            del self._tallies[predicate]
 
     # ---- asking ----
 
-    def kinds(self) -> tuple[Kind, ...]:
+    def predicates(self) -> tuple[PodPredicate, ...]:
         """What is counted at present."""
         return tuple(self._tallies)
 
-    def tally(self, kind: Kind) -> Tally:
+    def tally(self, predicate: PodPredicate) -> Tally:
         """How many pods of a kind there are, per node."""
-        tally = self._tallies.get(kind)
+        tally = self._tallies.get(predicate)
         if tally is None:
-            tally = self._tallies[kind] = Tally(kind, self._columns.capacity)
+            tally = self._tallies[predicate] = Tally(predicate, self._columns.capacity)
             self._matching.clear()
             for placed in self._columns.pods():
-                if kind.matches(placed.demand, self._columns.namespaces):
+                if predicate.matches(placed.info, self._columns.namespaces):
                     tally.add(placed.slot, 1)
             if len(self._tallies) > _TALLIES:
                 self._tallies.popitem(last=False)
         else:
-            self._tallies.move_to_end(kind)
+            self._tallies.move_to_end(predicate)
         return tally
 
     def domains(self, tally: Tally, key: str, eligible: Mask | None = None, mark: bytes = b"") -> Domains | None:
@@ -159,50 +174,50 @@ class Counters:
             for tally in (*self._tallies.values(), *self.carried.values()):
                 tally.domains.clear()
 
-    def carriers(self, ask: Ask) -> tuple[tuple[str, AffinityTerm, Tally], ...]:
-        """The terms of placed pods that speak of pods with this ask."""
-        found = self._speaking.get(ask)
+    def carriers(self, pod: PodTerms) -> tuple[tuple[str, AffinityTerm, Tally], ...]:
+        """The terms of placed pods that speak of pods with these terms."""
+        found = self._speaking.get(pod)
         if found is None:
             if len(self._speaking) > _CLASSES:
                 self._speaking.clear()
             spaces = self._columns.namespaces
-            found = self._speaking[ask] = tuple(
-                (what, term, tally) for (what, term), tally in self.carried.items() if term.pods.matches(ask.namespace, ask.labels, spaces)
+            found = self._speaking[pod] = tuple(
+                (what, term, tally) for (what, term), tally in self.carried.items() if term.pods.matches(pod.namespace, pod.labels, spaces)
             )
         return found
 
     # ---- counting ----
 
-    def count(self, demand: Demand, slot: int, sign: int) -> None:
+    def count(self, info: PodInfo, slot: int, sign: int) -> None:
         """A pod came (1) or went (-1)."""
         self.follow_nodes()
-        ask = demand.ask
+        pod = info.terms
         if self._tallies:
-            for tally in self._matched(demand):
+            for tally in self._matched(info):
                 tally.add(slot, sign)
-        if ask.affinity or ask.anti_affinity or ask.preferred_affinity or ask.preferred_anti_affinity:
-            for tally in self._own(ask):
+        if pod.affinity or pod.anti_affinity or pod.preferred_affinity or pod.preferred_anti_affinity:
+            for tally in self._own(pod):
                 tally.add(slot, sign)
 
-    def _matched(self, demand: Demand) -> list[Tally]:
-        key = (demand.ask.namespace, tuple(demand.ask.labels.items()), demand.terminating)
+    def _matched(self, info: PodInfo) -> list[Tally]:
+        key = (info.terms.namespace, tuple(info.terms.labels.items()), info.terminating)
         found = self._matching.get(key)
         if found is None:
             if len(self._matching) > _CLASSES:
                 self._matching.clear()
             spaces = self._columns.namespaces
-            found = self._matching[key] = [t for kind, t in self._tallies.items() if kind.matches(demand, spaces)]
+            found = self._matching[key] = [t for predicate, t in self._tallies.items() if predicate.matches(info, spaces)]
         return found
 
-    def _own(self, ask: Ask) -> tuple[Tally, ...]:
-        """The tallies of the terms that an ask carries."""
-        found = self._asks.get(ask)
+    def _own(self, pod: PodTerms) -> tuple[Tally, ...]:
+        """The tallies of the terms that a pod carries."""
+        found = self._tallies_of.get(pod)
         if found is None:
-            if len(self._asks) > _CLASSES:
-                self._asks.clear()
-            keys = [(FORBIDDEN, t) for t in ask.anti_affinity] + [(REQUIRED, t) for t in ask.affinity]
-            keys += [(PREFERRED, t) for t in ask.preferred_affinity] + [(AVOIDED, t) for t in ask.preferred_anti_affinity]
-            found = self._asks[ask] = tuple(self._carriers_of(key) for key in keys)
+            if len(self._tallies_of) > _CLASSES:
+                self._tallies_of.clear()
+            keys = [(FORBIDDEN, t) for t in pod.anti_affinity] + [(REQUIRED, t) for t in pod.affinity]
+            keys += [(PREFERRED, t) for t in pod.preferred_affinity] + [(AVOIDED, t) for t in pod.preferred_anti_affinity]
+            found = self._tallies_of[pod] = tuple(self._carriers_of(key) for key in keys)
         return found
 
     def _carriers_of(self, key: tuple[str, AffinityTerm]) -> Tally:
@@ -210,11 +225,11 @@ class Counters:
         if tally is None:
             if len(self.carried) > _CLASSES:
                 self._drop_empty()
-            tally = self.carried[key] = Tally(Kind(()), self._columns.capacity)
+            tally = self.carried[key] = Tally(PodPredicate(()), self._columns.capacity)
             self._speaking.clear()
         return tally
 
     def _drop_empty(self) -> None:
         self.carried = {k: t for k, t in self.carried.items() if t.total}
-        self._asks.clear()
+        self._tallies_of.clear()
         self._speaking.clear()

@@ -2,8 +2,8 @@
 
 In: the members that have no node yet, the more important first, each with its seed, and how many of them must be placed for the group to make sense.
 Each is placed in turn as if it were alone, on columns where those before it count already. When enough fit, they stay there
-(`Together`). When not, eviction is tried for those that do not fit (`Room`: enough would fit if these victims went). In
-the end the columns are as they were, but for `Together`.
+(`Placed`). When not, eviction is tried for those that do not fit (`MakingRoom`: enough would fit if these victims went). In
+the end the columns are as they were, but for `Placed`.
 
 Upstream counterpart: podGroupSchedulingDefaultAlgorithm in pkg/scheduler/schedule_one_podgroup.go, which evicts for every member that
 needs it even when enough of the others fit.
@@ -14,108 +14,108 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from navarch.scheduler.core.preempt import Budget, Preempted, Preemptor
+from navarch.scheduler.core.decide import Chosen, Core, Unschedulable
+from navarch.scheduler.core.preempt import Budget, Candidate, Preemptor
 from navarch.scheduler.core.profile import Profile
-from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
-from navarch.scheduler.core.terms import Demand
+from navarch.scheduler.core.terms import PodInfo
 
 WAITING = "waiting for minCount pods from a gang to be scheduled"
 MAKING_ROOM = "pod group is waiting for preemption to complete"
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class Placed:
     """Enough fit. They count on their nodes now; the others wait."""
 
-    placed: tuple[tuple[Demand, Chosen], ...]
-    refused: tuple[tuple[Demand, Unschedulable], ...]
+    placed: tuple[tuple[PodInfo, Chosen], ...]
+    refused: tuple[tuple[PodInfo, Unschedulable], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class MakingRoom:
     """Enough would fit once these victims are gone; `nodes`: where each member waits, by uid."""
 
-    plans: tuple[tuple[Demand, Preempted], ...]
+    plans: tuple[tuple[PodInfo, Candidate], ...]
     nodes: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Short:
+class TooFew:
     """Not enough fit: these would, the others not."""
 
-    fits: tuple[Demand, ...]
-    refused: tuple[tuple[Demand, Unschedulable], ...]
+    fits: tuple[PodInfo, ...]
+    refused: tuple[tuple[PodInfo, Unschedulable], ...]
 
 
 @dataclass(slots=True)
-class _Trial:
+class _Attempt:
     """What was tried so far, so that it can be taken back."""
 
     core: Core
-    placed: list[tuple[Demand, Chosen]] = field(default_factory=list)
-    refused: list[tuple[Demand, Unschedulable]] = field(default_factory=list)
-    plans: list[tuple[Demand, Preempted]] = field(default_factory=list)
+    placed: list[tuple[PodInfo, Chosen]] = field(default_factory=list)
+    refused: list[tuple[PodInfo, Unschedulable]] = field(default_factory=list)
+    plans: list[tuple[PodInfo, Candidate]] = field(default_factory=list)
 
-    def place(self, demand: Demand, chosen: Chosen) -> None:
-        self.core.columns.put_pod(demand, chosen.node)
-        self.placed.append((demand, chosen))
+    def place(self, info: PodInfo, chosen: Chosen) -> None:
+        self.core.columns.put_pod(info, chosen.node)
+        self.placed.append((info, chosen))
 
-    def evict(self, demand: Demand, plan: Preempted) -> None:
+    def evict(self, info: PodInfo, plan: Candidate) -> None:
         for victim in plan.victims:
             self.core.columns.remove_pod(victim.uid)
-        self.core.columns.put_pod(demand, plan.node)
-        self.plans.append((demand, plan))
+        self.core.columns.put_pod(info, plan.node)
+        self.plans.append((info, plan))
 
     def take_back(self) -> None:
-        for demand, _ in (*self.placed, *self.plans):
-            self.core.columns.remove_pod(demand.uid)
+        for info, _ in (*self.placed, *self.plans):
+            self.core.columns.remove_pod(info.uid)
         for _, plan in self.plans:
             for victim in plan.victims:
                 self.core.columns.put_pod(victim, plan.node)
 
 
 def place(
-    core: Core, members: Sequence[tuple[Demand, int]], needed: int, profile: Profile, preemptor: Preemptor | None, budgets: Sequence[Budget]
-) -> Together | Room | Short:
+    core: Core, members: Sequence[tuple[PodInfo, int]], needed: int, profile: Profile, preemptor: Preemptor | None, budgets: Sequence[Budget]
+) -> Placed | MakingRoom | TooFew:
     """Places a group. `needed`: how many of these members must fit; no `preemptor`: nobody is evicted."""
-    trial = _Trial(core)
+    attempt = _Attempt(core)
     try:
-        for demand, seed in members:
-            outcome = core.schedule(demand, seed, profile)
+        for info, seed in members:
+            outcome = core.schedule(info, seed, profile)
             if isinstance(outcome, Chosen):
-                trial.place(demand, outcome)
+                attempt.place(info, outcome)
             else:
-                trial.refused.append((demand, outcome))
+                attempt.refused.append((info, outcome))
     except BaseException:
-        trial.take_back()
+        attempt.take_back()
         raise
-    if len(trial.placed) >= needed:
-        return Together(tuple(trial.placed), tuple(trial.refused))
-    trial.take_back()
+    if len(attempt.placed) >= needed:
+        return Placed(tuple(attempt.placed), tuple(attempt.refused))
+    attempt.take_back()
     room = None
     if preemptor is not None and profile.preempts and len(members) >= needed:
-        room = _room(core, members, needed, profile, preemptor, budgets)
-    return room or Short(tuple(d for d, _ in trial.placed), tuple(trial.refused))
+        room = _making_room(core, members, needed, profile, preemptor, budgets)
+    return room or TooFew(tuple(d for d, _ in attempt.placed), tuple(attempt.refused))
 
 
-def _room(
-    core: Core, members: Sequence[tuple[Demand, int]], needed: int, profile: Profile, preemptor: Preemptor, budgets: Sequence[Budget]
-) -> Room | None:
-    trial = _Trial(core)
+def _making_room(
+    core: Core, members: Sequence[tuple[PodInfo, int]], needed: int, profile: Profile, preemptor: Preemptor, budgets: Sequence[Budget]
+) -> MakingRoom | None:
+    attempt = _Attempt(core)
     try:
-        for demand, seed in members:
-            if len(trial.placed) + len(trial.plans) >= needed:
+        for info, seed in members:
+            if len(attempt.placed) + len(attempt.plans) >= needed:
                 break
-            outcome = core.schedule(demand, seed, profile)
+            outcome = core.schedule(info, seed, profile)
             if isinstance(outcome, Chosen):
-                trial.place(demand, outcome)
+                attempt.place(info, outcome)
                 continue
-            plan = preemptor.preempt(demand, outcome, profile, budgets, None, seed) if outcome.nodes else None
-            if isinstance(plan, Preempted):
-                trial.evict(demand, plan)
+            plan = preemptor.preempt(info, outcome, profile, budgets, None, seed) if outcome.nodes else None
+            if isinstance(plan, Candidate):
+                attempt.evict(info, plan)
     finally:
-        trial.take_back()
-    if len(trial.placed) + len(trial.plans) < needed:
+        attempt.take_back()
+    if len(attempt.placed) + len(attempt.plans) < needed:
         return None
-    nodes = {d.uid: chosen.node for d, chosen in trial.placed} | {d.uid: plan.node for d, plan in trial.plans}
-    return Room(tuple(trial.plans), nodes)
+    nodes = {d.uid: chosen.node for d, chosen in attempt.placed} | {d.uid: plan.node for d, plan in attempt.plans}
+    return MakingRoom(tuple(attempt.plans), nodes)

@@ -11,6 +11,7 @@ from typing import Any
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.machinery import selectors
+from navarch.objects import meta, ownership
 from navarch.scheduler.core import topology
 from navarch.scheduler.core.profile import Profile
 from navarch.scheduler.core.terms import SpreadTerm
@@ -21,15 +22,14 @@ CONTROLLERS = (("v1", "ReplicationController"), ("apps/v1", "ReplicaSet"), ("app
 
 def controller(pod: core_v1.Pod) -> meta_v1.OwnerReference | None:
     """The reference to the pod's controller, when it is of a kind that counts."""
-    owners = (pod.metadata.ownerReferences if pod.metadata is not None else None) or ()
-    found = next((o for o in owners if o.controller), None)
+    found = ownership.controller_of(pod)
     return found if found is not None and (found.apiVersion, found.kind) in CONTROLLERS else None
 
 
 def selector(pod: core_v1.Pod, services: Iterable[core_v1.Service], holder: Any) -> selectors.Selector:
     """All requirements together, of the Services of the pod's namespace that select it and of `holder`, its controller (None: it
     has none). Empty when the pod belongs to nothing."""
-    labels = (pod.metadata.labels if pod.metadata is not None else None) or {}
+    labels = meta.of(pod).labels or {}
     merged: dict[str, str] = {}
     for service in services:
         wanted = service.spec.selector if service.spec else None
@@ -46,4 +46,4 @@ def spreads(pod: core_v1.Pod, belongs: selectors.Selector, profile: Profile) -> 
     """The profile's default constraints for a pod that names none, over the pods it belongs with."""
     if (pod.spec is not None and pod.spec.topologySpreadConstraints) or belongs.empty or belongs.nothing:
         return ()
-    return topology.default_spreads(belongs, profile)
+    return topology.default_spreads(belongs, profile.arguments)

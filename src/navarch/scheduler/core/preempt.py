@@ -21,17 +21,20 @@ import numpy as np
 
 from navarch.api.policy import v1 as policy_v1
 from navarch.machinery import selectors
-from navarch.scheduler.core import filters, plugins
 from navarch.scheduler.core.columns import Columns
 from navarch.scheduler.core.counters import FORBIDDEN
-from navarch.scheduler.core.filters import View
+from navarch.scheduler.core.decide import Unschedulable, all_nodes_filters, histogram
+from navarch.scheduler.core.plugin import Scope
+from navarch.scheduler.core.plugins import own, resources, table
 from navarch.scheduler.core.profile import Profile
-from navarch.scheduler.core.schedule import Unschedulable, histogram, over_filters
-from navarch.scheduler.core.terms import PODS, Demand
+from navarch.scheduler.core.requests import PODS
+from navarch.scheduler.core.terms import PodInfo
+from navarch.scheduler.core.view import View
 
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 _KEPT = 32
+_POD_FILTERS = table.filters(Scope.PODS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,16 @@ def budget_of(pdb: policy_v1.PodDisruptionBudget) -> Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Preempted:
+class Candidate:
     """Room can be made on a node by evicting these pods."""
 
     node: str
-    victims: tuple[Demand, ...]
+    victims: tuple[PodInfo, ...]
     violations: int
 
 
 @dataclass(frozen=True, slots=True)
-class Helpless:
+class NoCandidate:
     """Eviction does not help; `message` is what upstream appends after "preemption: ". `waits`: room was made already."""
 
     message: str
@@ -71,7 +74,7 @@ class Helpless:
 @dataclass(frozen=True, slots=True)
 class _Plan:
     rank: tuple[int, int, int, int, float]
-    victims: tuple[Demand, ...]
+    victims: tuple[PodInfo, ...]
 
 
 _Texts = tuple[str, ...]
@@ -96,58 +99,58 @@ class Preemptor:
         self._known: OrderedDict[tuple[str, bytes], _Known] = OrderedDict()
 
     def preempt(
-        self, demand: Demand, refused: Unschedulable, profile: Profile, budgets: Sequence[Budget], nominated: str | None, seed: int
-    ) -> Preempted | Helpless:
+        self, info: PodInfo, refused: Unschedulable, profile: Profile, budgets: Sequence[Budget], nominated: str | None, seed: int
+    ) -> Candidate | NoCandidate:
         """The node and victims that hurt least. `refused`: what the filters said just now; `nominated`: the node where room was
         made for the pod before (lifted from the columns while it is decided about)."""
-        found = self._look(demand, refused, profile, budgets, nominated, seed)
-        if isinstance(found, Helpless):
+        found = self._look(info, refused, profile, budgets, nominated, seed)
+        if isinstance(found, NoCandidate):
             return found
         lots = self._columns.lots
         rank, _, slot = min((plan.rank, int(lots[slot]), slot) for slot, plan in found.items())
-        return Preempted(self._columns.names[slot], found[slot].victims, rank[0])
+        return Candidate(self._columns.names[slot], found[slot].victims, rank[0])
 
-    def options(
-        self, demand: Demand, refused: Unschedulable, profile: Profile, budgets: Sequence[Budget], nominated: str | None, seed: int
-    ) -> tuple[Preempted, ...] | Helpless:
+    def candidates(
+        self, info: PodInfo, refused: Unschedulable, profile: Profile, budgets: Sequence[Budget], nominated: str | None, seed: int
+    ) -> tuple[Candidate, ...] | NoCandidate:
         """All nodes where eviction makes room, at least one; arguments as for `preempt`. For who has a say in it (`best`)."""
-        found = self._look(demand, refused, profile, budgets, nominated, seed)
-        if isinstance(found, Helpless):
+        found = self._look(info, refused, profile, budgets, nominated, seed)
+        if isinstance(found, NoCandidate):
             return found
-        return tuple(Preempted(self._columns.names[slot], plan.victims, plan.rank[0]) for slot, plan in sorted(found.items()))
+        return tuple(Candidate(self._columns.names[slot], plan.victims, plan.rank[0]) for slot, plan in sorted(found.items()))
 
     def _look(
-        self, demand: Demand, refused: Unschedulable, profile: Profile, budgets: Sequence[Budget], nominated: str | None, seed: int
-    ) -> dict[int, _Plan] | Helpless:
-        if problem := self.ineligible(demand, nominated, refused):
-            return Helpless(problem, True)
-        view = View(self._columns, demand.ask, profile)
-        if _alone(view):
-            found = self._everywhere(view, refused, budgets)
+        self, info: PodInfo, refused: Unschedulable, profile: Profile, budgets: Sequence[Budget], nominated: str | None, seed: int
+    ) -> dict[int, _Plan] | NoCandidate:
+        if problem := self.ineligible(info, nominated, refused):
+            return NoCandidate(problem, True)
+        view = View(self._columns, info.terms, profile.arguments)
+        if _alone(view, profile):
+            found = self._everywhere(view, profile, refused, budgets)
         else:
-            found = self._some(view, refused, budgets, seed)
+            found = self._some(view, profile, refused, budgets, seed)
         plans = {slot: plan for slot, plan in found.items() if isinstance(plan, _Plan)}
-        return plans or Helpless(_helpless(refused.nodes, [texts for texts in found.values() if not isinstance(texts, _Plan)]))
+        return plans or NoCandidate(_why_none(refused.nodes, [texts for texts in found.values() if not isinstance(texts, _Plan)]))
 
-    def ineligible(self, demand: Demand, nominated: str | None, refused: Unschedulable) -> str:
+    def ineligible(self, info: PodInfo, nominated: str | None, refused: Unschedulable) -> str:
         """Why this pod may not preempt now; empty when it may."""
-        if demand.ask.preemption_policy == "Never":
+        if info.terms.preemption_policy == "Never":
             return "not eligible due to preemptionPolicy=Never."
         slot = self._columns.slots.get(nominated) if nominated else None
         if slot is None or any(r.final and slot in r.slots for r in refused.reasons):
             return ""
         for placed in self._columns.by_slot[slot].values():
-            if placed.demand.ask.priority < demand.ask.priority and placed.demand.preempted:
+            if placed.info.terms.priority < info.terms.priority and placed.info.preempted:
                 return "not eligible due to a terminating pod on the nominated node."
         return ""
 
-    def _everywhere(self, view: View, refused: Unschedulable, budgets: Sequence[Budget]) -> dict[int, _Plan | _Texts]:
-        columns, key = self._columns, (view.profile.name, view.ask.signature)
+    def _everywhere(self, view: View, profile: Profile, refused: Unschedulable, budgets: Sequence[Budget]) -> dict[int, _Plan | _Texts]:
+        columns, key = self._columns, (profile.name, view.pod.signature)
         known = self._known.get(key)
         changed = columns.changed_since(known.moment) if known is not None else None
         fresh = known is None or changed is None or known.generation != columns.node_generation or known.budgets is not budgets
         if known is None or fresh:
-            candidates = _helpable(columns, refused)
+            candidates = _worth_trying(columns, refused)
             known = self._known[key] = _Known(columns.node_generation, columns.moment, budgets, candidates)
             changed = set(candidates)
             if len(self._known) > _KEPT:
@@ -160,17 +163,18 @@ class Preemptor:
                 known.found[slot] = _by_arithmetic(view, slot, budgets)
         return known.found
 
-    def _some(self, view: View, refused: Unschedulable, budgets: Sequence[Budget], seed: int) -> dict[int, _Plan | _Texts]:
-        candidates = _helpable(self._columns, refused)
+    def _some(self, view: View, profile: Profile, refused: Unschedulable, budgets: Sequence[Budget], seed: int) -> dict[int, _Plan | _Texts]:
+        candidates = _worth_trying(self._columns, refused)
         if not candidates:
             return {}
-        wanted = min(len(candidates), max(len(candidates) * view.profile.preemption.percentage // 100, view.profile.preemption.absolute))
+        bounds = view.arguments.preemption
+        wanted = min(len(candidates), max(len(candidates) * bounds.percentage // 100, bounds.absolute))
         candidates.sort(key=self._columns.lots.__getitem__)
         start = seed % len(candidates)
         found: dict[int, _Plan | _Texts] = {}
         plans = sound = 0
         for slot in candidates[start:] + candidates[:start]:
-            plan = found[slot] = _by_trial(view, slot, budgets)
+            plan = found[slot] = _by_trial(view, profile, slot, budgets)
             if isinstance(plan, _Plan):
                 plans += 1
                 sound += plan.rank[0] == 0
@@ -179,15 +183,15 @@ class Preemptor:
         return found
 
 
-def _alone(view: View) -> bool:
+def _alone(view: View, profile: Profile) -> bool:
     """Whether a node's resources are all that eviction could change."""
-    ask = view.ask
-    if view.profile.filters or ask.volumes is not None or ask.ports or ask.affinity or ask.anti_affinity or any(t.hard for t in ask.spreads):
+    pod = view.pod
+    if profile.filters or pod.volumes is not None or pod.ports or pod.affinity or pod.anti_affinity or any(t.hard for t in pod.spreads):
         return False
-    return not any(what == FORBIDDEN and tally.total for what, _, tally in view.columns.counters.carriers(ask))
+    return not any(what == FORBIDDEN and tally.total for what, _, tally in view.columns.counters.carriers(pod))
 
 
-def _helpable(columns: Columns, refused: Unschedulable) -> list[int]:
+def _worth_trying(columns: Columns, refused: Unschedulable) -> list[int]:
     """Slots of nodes that were refused for something eviction may change."""
     left = columns.alive.copy()
     for reason in refused.reasons:
@@ -196,7 +200,7 @@ def _helpable(columns: Columns, refused: Unschedulable) -> list[int]:
     return [int(s) for s in np.flatnonzero(left)]
 
 
-def _helpless(nodes: int, said: list[_Texts]) -> str:
+def _why_none(nodes: int, said: list[_Texts]) -> str:
     counted: dict[str, int] = {}
     for texts in said:
         for text in texts:
@@ -206,37 +210,37 @@ def _helpless(nodes: int, said: list[_Texts]) -> str:
     return histogram(counted, nodes)
 
 
-def _important(demand: Demand) -> tuple[int, float, str]:
+def _important(info: PodInfo) -> tuple[int, float, str]:
     """Orders the more important first: higher priority, then longer running (then by uid, so that the order is one)."""
-    return -demand.ask.priority, demand.started, demand.uid
+    return -info.terms.priority, info.started, info.uid
 
 
-def _lower(view: View, slot: int) -> list[Demand]:
-    priority = view.ask.priority
-    return sorted((p.demand for p in view.columns.by_slot[slot].values() if p.demand.ask.priority < priority), key=_important)
+def _lower(view: View, slot: int) -> list[PodInfo]:
+    priority = view.pod.priority
+    return sorted((p.info for p in view.columns.by_slot[slot].values() if p.info.terms.priority < priority), key=_important)
 
 
-def _broken(pods: list[Demand], budgets: Sequence[Budget]) -> set[str]:
+def _broken(pods: list[PodInfo], budgets: Sequence[Budget]) -> set[str]:
     """The pods (uids) whose eviction would break a budget, evicting in this order."""
     left = [b.allowed for b in budgets]
     found: set[str] = set()
     for pod in pods:
-        if not pod.ask.labels:
+        if not pod.terms.labels:
             continue
         for i, budget in enumerate(budgets):
-            if budget.namespace != pod.ask.namespace or budget.selector.empty or pod.name in budget.disrupted:
+            if budget.namespace != pod.terms.namespace or budget.selector.empty or pod.name in budget.disrupted:
                 continue
-            if budget.selector.matches(pod.ask.labels):
+            if budget.selector.matches(pod.terms.labels):
                 left[i] -= 1
                 if left[i] < 0:
                     found.add(pod.uid)
     return found
 
 
-def _select(lower: list[Demand], budgets: Sequence[Budget], keep: Callable[[Demand], bool]) -> _Plan:
+def _select(lower: list[PodInfo], budgets: Sequence[Budget], keep: Callable[[PodInfo], bool]) -> _Plan:
     """Takes back what `keep` lets be taken back; the rest are victims."""
     broken = _broken(lower, budgets) if budgets else set()
-    victims: list[Demand] = []
+    victims: list[PodInfo] = []
     violations = 0
     for pod in sorted(lower, key=lambda p: p.uid not in broken) if broken else lower:
         if not keep(pod):
@@ -246,42 +250,40 @@ def _select(lower: list[Demand], budgets: Sequence[Budget], keep: Callable[[Dema
     return _Plan(_rank(victims, violations), tuple(victims))
 
 
-def _rank(victims: Sequence[Demand], violations: int) -> tuple[int, int, int, int, float]:
+def _rank(victims: Sequence[PodInfo], violations: int) -> tuple[int, int, int, int, float]:
     """How much it hurts that these go, the most important first; less is better."""
     if not victims:
         return 0, 0, 0, 0, 0.0
-    highest = victims[0].ask.priority
-    total = sum(v.ask.priority + 2**31 for v in victims)
-    earliest = min(v.started for v in victims if v.ask.priority == highest)
+    highest = victims[0].terms.priority
+    total = sum(v.terms.priority + 2**31 for v in victims)
+    earliest = min(v.started for v in victims if v.terms.priority == highest)
     return violations, highest, total, len(victims), -earliest
 
 
-def best(options: Sequence[Preempted]) -> Preempted:
+def best(candidates: Sequence[Candidate]) -> Candidate:
     """The one that hurts least; the first of equals."""
-    return min(options, key=lambda o: _rank(sorted(o.victims, key=_important), o.violations))
+    return min(candidates, key=lambda o: _rank(sorted(o.victims, key=_important), o.violations))
 
 
 def _by_arithmetic(view: View, slot: int, budgets: Sequence[Budget]) -> _Plan | _Texts:
     lower = _lower(view, slot)
     if not lower:
         return (NO_VICTIMS,)
-    columns, fit = view.columns, view.profile.fit
-    wanted = {
-        n: v for n, v in view.ask.requests.items() if v > 0 and not ("/" in n and (n in fit.ignored or n.partition("/")[0] in fit.ignored_groups))
-    }
+    columns, fit = view.columns, view.arguments.fit
+    wanted = {n: v for n, v in view.pod.requests.items() if v > 0 and not resources.ignored(fit, n)}
     wanted[PODS] = 1
-    extra = filters.reserved(view, np.array([slot])) if slot in columns.nominated else None
+    extra = resources.reserved(view, np.array([slot])) if slot in columns.nominated else None
     spare: dict[str, int] = {}
     for name, need in wanted.items():
         row = columns.row(name)
-        held = sum(d.ask.requests.get(name, 0) for d in lower) if name != PODS else len(lower)
+        held = sum(d.terms.requests.get(name, 0) for d in lower) if name != PODS else len(lower)
         waiting = int(extra[name][0]) if extra is not None and name in extra else 0
         spare[name] = int(columns.allocatable[row, slot] - columns.requested[row, slot]) + held - waiting - need
     if any(v < 0 for v in spare.values()):
         return tuple("Too many pods" if n == PODS else f"Insufficient {n}" for n, v in spare.items() if v < 0)
 
-    def keep(pod: Demand) -> bool:
-        requests = pod.ask.requests
+    def keep(pod: PodInfo) -> bool:
+        requests = pod.terms.requests
         if any(left < (1 if name == PODS else requests.get(name, 0)) for name, left in spare.items()):
             return False
         for name in spare:
@@ -291,12 +293,12 @@ def _by_arithmetic(view: View, slot: int, budgets: Sequence[Budget]) -> _Plan | 
     return _select(lower, budgets, keep) if _needed(spare, lower) else (NO_VICTIMS,)
 
 
-def _needed(spare: dict[str, int], lower: list[Demand]) -> bool:
+def _needed(spare: dict[str, int], lower: list[PodInfo]) -> bool:
     """Whether the pod does not fit beside all of them: else there would be nothing to evict."""
-    return any(left < (len(lower) if name == PODS else sum(d.ask.requests.get(name, 0) for d in lower)) for name, left in spare.items())
+    return any(left < (len(lower) if name == PODS else sum(d.terms.requests.get(name, 0) for d in lower)) for name, left in spare.items())
 
 
-def _by_trial(view: View, slot: int, budgets: Sequence[Budget]) -> _Plan | _Texts:
+def _by_trial(view: View, profile: Profile, slot: int, budgets: Sequence[Budget]) -> _Plan | _Texts:
     lower = _lower(view, slot)
     if not lower:
         return (NO_VICTIMS,)
@@ -304,12 +306,12 @@ def _by_trial(view: View, slot: int, budgets: Sequence[Budget]) -> _Plan | _Text
     for pod in lower:
         columns.remove_pod(pod.uid)
     try:
-        if texts := _refusing(view, slot):
+        if texts := _refusing(view, profile, slot):
             return texts
 
-        def keep(pod: Demand) -> bool:
+        def keep(pod: PodInfo) -> bool:
             columns.put_pod(pod, node)
-            if _refusing(view, slot):
+            if _refusing(view, profile, slot):
                 columns.remove_pod(pod.uid)
                 return False
             return True
@@ -321,23 +323,23 @@ def _by_trial(view: View, slot: int, budgets: Sequence[Budget]) -> _Plan | _Text
                 columns.put_pod(pod, node)
 
 
-def _refusing(view: View, slot: int) -> _Texts:
+def _refusing(view: View, profile: Profile, slot: int) -> _Texts:
     """What the filters have against one node now; those that look at its own properties have passed it before."""
     at = np.array([slot])
-    for name, check in filters.DYNAMIC:
-        if name not in view.profile.disabled_filters:
+    for name, check in _POD_FILTERS:
+        if name not in profile.disabled_filters:
             texts = tuple(r.text for r in check(view, at) if r.nodes[0])
             if texts:
                 return texts
     left = np.zeros(view.columns.capacity, np.bool_)
     left[slot] = True
-    for name, over in over_filters(view.ask):
-        if name not in view.profile.disabled_filters:
-            texts = tuple(r.text for r in over(view, left) if r.nodes[slot])
+    for name, check in all_nodes_filters(view.pod):
+        if name not in profile.disabled_filters:
+            texts = tuple(r.text for r in check(view, left) if r.nodes[slot])
             if texts:
                 return texts
-    for plugin in view.profile.filters:
-        texts = tuple(r.text for r in plugins.refusals(plugin, view, at) if r.nodes[0])
+    for plugin in profile.filters:
+        texts = tuple(r.text for r in own.refusals(plugin, view, at) if r.nodes[0])
         if texts:
             return texts
     return ()

@@ -7,50 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import NamedTuple
 
-from navarch.api.core import v1 as core_v1
+from navarch.scheduler.core.arguments import Arguments
 from navarch.scheduler.core.plugin import Plugin
-
-SCORED_BY_DEFAULT = (("cpu", 1), ("memory", 1))
-WEIGHTS: Mapping[str, int] = MappingProxyType(
-    {
-        "TaintToleration": 3,
-        "NodeAffinity": 2,
-        "NodeResourcesFit": 1,
-        "PodTopologySpread": 2,
-        "InterPodAffinity": 2,
-        "NodeResourcesBalancedAllocation": 1,
-        "ImageLocality": 1,
-    }
-)
-
-
-class Point(NamedTuple):
-    """A point of a requested-to-capacity shape: at this utilization (percent) this score (0 to 100)."""
-
-    utilization: int
-    score: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """NodeResourcesFitArgs."""
-
-    strategy: str = "LeastAllocated"
-    resources: tuple[tuple[str, int], ...] = SCORED_BY_DEFAULT
-    shape: tuple[Point, ...] = ()
-    ignored: frozenset[str] = frozenset()
-    ignored_groups: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Preemption:
-    """DefaultPreemptionArgs; they bound the search only where looking at all nodes would be slow."""
-
-    percentage: int = 10
-    absolute: int = 100
+from navarch.scheduler.core.plugins import table
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +19,9 @@ class Profile:
 
     name: str = "default-scheduler"
     disabled_filters: frozenset[str] = frozenset()
-    weights: Mapping[str, int] = field(default_factory=lambda: WEIGHTS)
-    fit: Fit = Fit()
-    balanced: tuple[tuple[str, int], ...] = SCORED_BY_DEFAULT
-    added_affinity: core_v1.NodeAffinity | None = None
-    hard_pod_affinity_weight: int = 1
-    ignore_preferred_terms_of_existing_pods: bool = False
-    default_constraints: tuple[core_v1.TopologySpreadConstraint, ...] | None = None
-    """None: the system's own, over hosts (skew 3) and zones (skew 5), both soft."""
-    bind_timeout: float = 600.0
-    """Seconds that a pod's volumes may take to be bound."""
+    weights: Mapping[str, int] = field(default_factory=lambda: table.WEIGHTS)
+    arguments: Arguments = field(default_factory=Arguments)
     preempts: bool = True
-    preemption: Preemption = Preemption()
     filters: tuple[Plugin, ...] = ()
     """Filters that are not built in."""
     scorers: tuple[Plugin, ...] = ()

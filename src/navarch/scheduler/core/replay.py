@@ -13,22 +13,22 @@ from dataclasses import dataclass
 
 from navarch.api.core import v1 as core_v1
 from navarch.scheduler.core import terms
-from navarch.scheduler.core.decision import Record
-from navarch.scheduler.core.preempt import Helpless, Preempted
+from navarch.scheduler.core.decide import Chosen, Unschedulable
+from navarch.scheduler.core.journal import Record
+from navarch.scheduler.core.preempt import Candidate, NoCandidate
 from navarch.scheduler.core.profile import DEFAULT, Profile
-from navarch.scheduler.core.schedule import Chosen, Unschedulable
-from navarch.scheduler.core.terms import Demand
-from navarch.scheduler.core.what_if import Snapshot, Trial
+from navarch.scheduler.core.terms import PodInfo
+from navarch.scheduler.core.what_if import Simulation, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a decision comes to when it is made again; `trial` holds the columns as they were."""
+    """What a decision comes to when it is made again; `simulation` holds the columns as they were."""
 
-    trial: Trial
-    demand: Demand
+    simulation: Simulation
+    info: PodInfo
     outcome: Chosen | Unschedulable
-    plan: Preempted | Helpless
+    plan: Candidate | NoCandidate
     missing: int
     """How many of the decisions that counted are not known any more."""
 
@@ -37,7 +37,7 @@ class Replayed:
         if record.asked:
             return not record.node or isinstance(self.outcome, Chosen)
         chosen = self.outcome if isinstance(self.outcome, Chosen) else None
-        nominated = self.plan.node if isinstance(self.plan, Preempted) else ""
+        nominated = self.plan.node if isinstance(self.plan, Candidate) else ""
         return (chosen.node if chosen is not None else "", nominated) == (record.node, record.nominated)
 
 
@@ -52,25 +52,25 @@ def counted(record: Record, others: Iterable[tuple[str, Record]]) -> tuple[dict[
 
 def remake(snapshot: Snapshot, pod: core_v1.Pod, record: Record, others: Iterable[tuple[str, Record]], profile: Profile = DEFAULT) -> Replayed:
     """Makes a recorded decision again. `snapshot`: the cluster at the revisions of the record; `others`: decisions near it."""
-    trial = Trial(snapshot, profile)
+    simulation = Simulation(snapshot, profile)
     before, missing = counted(record, others)
     pods = {p.metadata.uid or "": p for p in snapshot.pods if p.metadata is not None}
     for uid, other in before.items():
         held = pods.get(uid)
         if held is not None and terms.waits(held):
-            _assume(trial, held, other)
-    demand = trial.read(pod)
-    outcome, plan = trial.attempt(demand, record.seed)
-    return Replayed(trial, demand, outcome, plan, missing)
+            _assume(simulation, held, other)
+    info = simulation.read(pod)
+    outcome, plan = simulation.attempt(info, record.seed)
+    return Replayed(simulation, info, outcome, plan, missing)
 
 
-def _assume(trial: Trial, pod: core_v1.Pod, decided: Record) -> None:
-    columns, demand = trial.core.columns, trial.read(pod)
-    columns.withdraw(demand.uid)
+def _assume(simulation: Simulation, pod: core_v1.Pod, decided: Record) -> None:
+    columns, info = simulation.core.columns, simulation.read(pod)
+    columns.withdraw(info.uid)
     if decided.node:
-        trial.give(demand, decided.node)
+        simulation.give(info, decided.node)
     elif decided.nominated:
-        columns.nominate(demand, decided.nominated)
+        columns.nominate(info, decided.nominated)
     for victim in decided.victims:
         if victim in columns.placed:
-            columns.placed[victim].demand.preempted = True
+            columns.placed[victim].info.preempted = True

@@ -1,7 +1,7 @@
 """What a pod asks of its node, read once from the object: requests, selectors, affinities, spreads, ports.
 
-Pods of one template ask for the same thing, so they share one `Ask`: a `Reader` knows the asks it has read by the bytes of
-what they were read from. A `Demand` is one pod: its identity and its ask. `Ask.signature` is equal for asks that any node
+Pods of one template ask for the same thing, so they share one `PodTerms`: a `Reader` knows the terms it has read by the bytes of
+what they were read from. A `PodInfo` is one pod: its identity and its terms. `PodTerms.signature` is equal for pods that any node
 treats alike as far as the node alone goes (labels do not matter to it, pods on other nodes neither).
 
 Upstream counterparts: component-helpers/resource (requests), framework.PodInfo, fwk.PodSignature.
@@ -16,15 +16,13 @@ from dataclasses import dataclass
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.machinery import codec, quantity, selectors, timestamps
-from navarch.scheduler.core import volume_terms
-from navarch.scheduler.core.volume_terms import Volumes
+from navarch.machinery import codec, selectors, timestamps
+from navarch.objects import pods
+from navarch.scheduler.core import requests
+from navarch.scheduler.core.volumes import terms as volume_terms
+from navarch.scheduler.core.volumes.terms import Volumes
 
-CPU, MEMORY, EPHEMERAL, PODS = "cpu", "memory", "ephemeral-storage", "pods"
-DEFAULTS = {CPU: 100, MEMORY: 200 * 1024 * 1024}
-"""What scoring assumes of a container that asks for nothing."""
 _KEPT = 4096
-_Resources = Mapping[str, str | int | float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class SpreadTerm:
 
 
 @dataclass(eq=False, slots=True)
-class Ask:
+class PodTerms:
     """All that pods of one template ask for. Compared by identity: a `Reader` makes each only once."""
 
     namespace: str
@@ -100,12 +98,12 @@ class Ask:
 
 
 @dataclass(slots=True)
-class Demand:
+class PodInfo:
     """One pod."""
 
     uid: str
     name: str
-    ask: Ask
+    terms: PodTerms
     node_name: str = ""
     terminating: bool = False
     started: float = math.inf
@@ -115,79 +113,7 @@ class Demand:
 
     @property
     def key(self) -> str:
-        return f"{self.ask.namespace}/{self.name}"
-
-
-# ---- resources ----------------------------------------------------------------------------------------------------
-
-
-def amount(resource: str, value: str | int | float) -> int:
-    """A quantity in the scheduler's unit: thousandths of a CPU, whole units of anything else."""
-    return quantity.milli(value) if resource == CPU else quantity.value(value)
-
-
-def _amounts(listed: _Resources) -> dict[str, int]:
-    return {name: amount(name, value) for name, value in (listed or {}).items()}
-
-
-def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
-    for name, value in more.items():
-        total[name] = total.get(name, 0) + value
-
-
-def _most(total: dict[str, int], other: Mapping[str, int]) -> None:
-    for name, value in other.items():
-        total[name] = max(total.get(name, value), value)
-
-
-def _pod_level(spec: core_v1.PodSpec) -> dict[str, int]:
-    listed = (spec.resources.requests if spec.resources else None) or {}
-    return _amounts({name: value for name, value in listed.items() if name in (CPU, MEMORY) or name.startswith("hugepages-")})
-
-
-def _in_force(container: core_v1.Container, held: core_v1.ContainerStatus | None, *, infeasible: bool) -> dict[str, int]:
-    """What a container asks for, or has been given while a resize is under way, whichever is more."""
-    wanted = _amounts(container.resources.requests if container.resources else None)
-    if held is None or held.resources is None:
-        return wanted
-    found: dict[str, int] = {} if infeasible else wanted
-    _most(found, _amounts(held.resources.requests))
-    _most(found, _amounts(held.allocatedResources))
-    return found
-
-
-def requests_of(spec: core_v1.PodSpec, status: core_v1.PodStatus | None = None, missing: Mapping[str, int] | None = None) -> dict[str, int]:
-    """What a pod takes from its node: containers and sidecars together, or the largest init container if that is more; its own
-    pod-level requests instead, where it has some; and overhead. `missing`: what a container counts with that names nothing."""
-    status = status or core_v1.PodStatus()
-    held = {s.name: s for s in (*(status.containerStatuses or ()), *(status.initContainerStatuses or ()))}
-    infeasible = any(c.type == "PodResizePending" and c.reason == "Infeasible" for c in status.conditions or ())
-    total: dict[str, int] = {}
-    for container in spec.containers or ():
-        _add(total, {**(missing or {}), **_in_force(container, held.get(container.name), infeasible=infeasible)})
-    sidecars: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for container in spec.initContainers or ():
-        if container.restartPolicy == "Always":
-            wanted = {**(missing or {}), **_in_force(container, held.get(container.name), infeasible=infeasible)}
-            _add(total, wanted)
-            _add(sidecars, wanted)
-            wanted = sidecars
-        else:
-            wanted = {**(missing or {}), **_in_force(container, None, infeasible=False)}
-            _add(wanted, sidecars)
-        _most(peak, wanted)
-    _most(total, peak)
-    total.update(_pod_level(spec))
-    _add(total, _amounts(spec.overhead))
-    return total
-
-
-def _counted(spec: core_v1.PodSpec, status: core_v1.PodStatus | None, requests: Mapping[str, int]) -> tuple[int, int]:
-    """CPU and memory that scoring counts for a placed pod: with pod-level requests, only what is wholly unnamed gets a default."""
-    missing = {k: v for k, v in DEFAULTS.items() if k not in requests} if _pod_level(spec) else DEFAULTS
-    found = requests_of(spec, status, missing) if missing else requests
-    return found.get(CPU, 0), found.get(MEMORY, 0)
+        return f"{self.terms.namespace}/{self.name}"
 
 
 # ---- selectors ----------------------------------------------------------------------------------------------------
@@ -258,7 +184,7 @@ def _ports(spec: core_v1.PodSpec) -> tuple[tuple[str, str, int], ...]:
 # ---- reading ------------------------------------------------------------------------------------------------------
 
 
-def ask_of(pod: core_v1.Pod, spreads: Iterable[SpreadTerm] = ()) -> Ask:
+def terms_of(pod: core_v1.Pod, spreads: Iterable[SpreadTerm] = ()) -> PodTerms:
     """Everything a pod asks for. `spreads`: the scheduler's own constraints, for a pod that names none."""
     m, spec = pod.metadata or meta_v1.ObjectMeta(), pod.spec or core_v1.PodSpec()
     labels, namespace = m.labels or {}, m.namespace or ""
@@ -266,15 +192,15 @@ def ask_of(pod: core_v1.Pod, spreads: Iterable[SpreadTerm] = ()) -> Ask:
     required, preferred = _terms(affinity.podAffinity, namespace, labels)
     anti_required, anti_preferred = _terms(affinity.podAntiAffinity, namespace, labels)
     own = tuple(spread_term(c, labels) for c in spec.topologySpreadConstraints or ())
-    requests = requests_of(spec, pod.status)
-    ask = Ask(
+    amounts = requests.requests_of(spec, pod.status)
+    terms = PodTerms(
         namespace=namespace,
         labels=labels,
         priority=spec.priority or 0,
         preemption_policy=spec.preemptionPolicy or "PreemptLowerPriority",
-        requests=requests,
-        scored=requests_of(spec, pod.status, DEFAULTS),
-        counted=_counted(spec, pod.status, requests),
+        requests=amounts,
+        scored=requests.requests_of(spec, pod.status, requests.DEFAULTS),
+        counted=requests.counted(spec, pod.status, amounts),
         node_selector=tuple(sorted((spec.nodeSelector or {}).items())),
         node_affinity=affinity.nodeAffinity,
         tolerations=tuple(spec.tolerations or ()),
@@ -289,22 +215,22 @@ def ask_of(pod: core_v1.Pod, spreads: Iterable[SpreadTerm] = ()) -> Ask:
         volumes=volume_terms.read(m, spec) if spec.volumes else None,
         default_spread=not own,
     )
-    ask.signature = _signature(ask)
-    return ask
+    terms.signature = _signature(terms)
+    return terms
 
 
-def _signature(ask: Ask) -> bytes:
+def _signature(terms: PodTerms) -> bytes:
     return codec.encode(
         [
-            ask.requests,
-            ask.scored,
-            ask.node_selector,
-            ask.node_affinity,
-            ask.tolerations,
-            ask.ports,
-            ask.images,
-            ask.containers,
-            ask.priority,
+            terms.requests,
+            terms.scored,
+            terms.node_selector,
+            terms.node_affinity,
+            terms.tolerations,
+            terms.ports,
+            terms.images,
+            terms.containers,
+            terms.priority,
         ]
     )
 
@@ -313,19 +239,19 @@ class Reader:
     """Reads pods, and each template only once."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[bytes, tuple[SpreadTerm, ...]], Ask] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, tuple[SpreadTerm, ...]], PodTerms] = OrderedDict()
 
-    def read(self, pod: core_v1.Pod, spreads: tuple[SpreadTerm, ...] = ()) -> Demand:
-        """The pod's demand; `spreads` as in `ask_of`."""
+    def read(self, pod: core_v1.Pod, spreads: tuple[SpreadTerm, ...] = ()) -> PodInfo:
+        """The pod's info; `spreads` as in `terms_of`."""
         m, spec = pod.metadata or meta_v1.ObjectMeta(), pod.spec or core_v1.PodSpec()
         key = (_read_from(m, spec, pod.status), spreads)
-        ask = self._known.get(key)
-        if ask is None:
-            ask = self._known[key] = ask_of(pod, spreads)
+        terms = self._known.get(key)
+        if terms is None:
+            terms = self._known[key] = terms_of(pod, spreads)
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         leaving = m.deletionTimestamp is not None
-        return Demand(m.uid or "", m.name or "", ask, spec.nodeName or "", leaving, started(pod), leaving and _preempted(pod))
+        return PodInfo(m.uid or "", m.name or "", terms, spec.nodeName or "", leaving, started(pod), leaving and _preempted(pod))
 
 
 def started(pod: core_v1.Pod) -> float:
@@ -334,25 +260,19 @@ def started(pod: core_v1.Pod) -> float:
     return timestamps.parse(began) if began else math.inf
 
 
-def finished(pod: core_v1.Pod) -> bool:
-    return pod.status is not None and pod.status.phase in ("Succeeded", "Failed")
-
-
 def waits(pod: core_v1.Pod) -> bool:
     """Whether a pod is to be scheduled, by whichever scheduler."""
     spec = pod.spec or core_v1.PodSpec()
-    leaving = pod.metadata is not None and pod.metadata.deletionTimestamp is not None
-    return not (spec.nodeName or spec.schedulingGates or leaving or finished(pod))
+    return not (spec.nodeName or spec.schedulingGates) and pods.is_active(pod)
 
 
 def _preempted(pod: core_v1.Pod) -> bool:
-    conditions = (pod.status.conditions if pod.status is not None else None) or ()
-    found = next((c for c in conditions if c.type == "DisruptionTarget"), None)
+    found = pods.condition(pod, "DisruptionTarget")
     return found is not None and found.status == "True" and found.reason == "PreemptionByScheduler"
 
 
 def _read_from(m: meta_v1.ObjectMeta, spec: core_v1.PodSpec, status: core_v1.PodStatus | None) -> bytes:
-    """The bytes of all that `ask_of` looks at."""
+    """The bytes of all that `terms_of` looks at."""
     resized: list[object] = []
     if status is not None:
         resized = [(s.name, s.resources, s.allocatedResources) for s in status.containerStatuses or () if s.resources is not None]
@@ -385,6 +305,6 @@ def _volumes_read(m: meta_v1.ObjectMeta, spec: core_v1.PodSpec) -> list[object]:
     return [images, found, volume_terms.identity(m, found)] if found else images
 
 
-def demand_of(pod: core_v1.Pod) -> Demand:
+def info_of(pod: core_v1.Pod) -> PodInfo:
     """One pod, read alone."""
     return Reader().read(pod)

@@ -11,19 +11,18 @@ import dataclasses
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from navarch.machinery import codec, selectors
-from navarch.scheduler.core import filters
-from navarch.scheduler.core.columns import Columns, Ints, Mask
-from navarch.scheduler.core.counters import AVOIDED, FORBIDDEN, PREFERRED, REQUIRED, Domains, Kind, Tally
-from navarch.scheduler.core.filters import Refusal, View
-from navarch.scheduler.core.profile import Profile
+from navarch.scheduler.core.arguments import Arguments
+from navarch.scheduler.core.arrays import Floats, Ints, Mask
+from navarch.scheduler.core.columns import Columns
+from navarch.scheduler.core.counters import AVOIDED, FORBIDDEN, PREFERRED, REQUIRED, Domains, PodPredicate, Tally
+from navarch.scheduler.core.plugin import MOST
+from navarch.scheduler.core.plugins import node_affinity, taints
 from navarch.scheduler.core.terms import AffinityTerm, Matcher, SpreadTerm, spread_term
+from navarch.scheduler.core.view import Refusal, View
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
-MOST = 100
-Floats = NDArray[np.float64]
 _SPREAD = "node(s) didn't match pod topology spread constraints"
 
 
@@ -32,11 +31,11 @@ def system_spreads(selector: selectors.Selector) -> tuple[SpreadTerm, ...]:
     return (SpreadTerm(HOSTNAME, 3, False, selector), SpreadTerm(ZONE, 5, False, selector))
 
 
-def default_spreads(selector: selectors.Selector, profile: Profile) -> tuple[SpreadTerm, ...]:
+def default_spreads(selector: selectors.Selector, arguments: Arguments) -> tuple[SpreadTerm, ...]:
     """The profile's constraints for a pod that names none, over the pods it belongs with."""
-    if profile.default_constraints is None:
+    if arguments.default_constraints is None:
         return system_spreads(selector)
-    return tuple(dataclasses.replace(spread_term(c, {}), selector=selector) for c in profile.default_constraints)
+    return tuple(dataclasses.replace(spread_term(c, {}), selector=selector) for c in arguments.default_constraints)
 
 
 # ---- topology spread ----------------------------------------------------------------------------------------------
@@ -55,11 +54,11 @@ def _has_all(columns: Columns, terms: list[SpreadTerm]) -> Mask | None:
 
 def _mark(view: View, term: SpreadTerm, keys: tuple[str, ...]) -> bytes:
     """Names the nodes whose pods count for a constraint."""
-    ask = view.ask
-    affinity = (ask.node_selector, ask.node_affinity) if term.honor_affinity else None
+    pod = view.pod
+    affinity = (pod.node_selector, pod.node_affinity) if term.honor_affinity else None
     if affinity == ((), None):
         affinity = None
-    return codec.encode([keys, affinity, ask.tolerations if term.honor_taints else None])
+    return codec.encode([keys, affinity, pod.tolerations if term.honor_taints else None])
 
 
 def _counted(view: View, term: SpreadTerm, nodes: Mask, keys: tuple[str, ...]) -> Domains | None:
@@ -71,24 +70,24 @@ def _counted(view: View, term: SpreadTerm, nodes: Mask, keys: tuple[str, ...]) -
     if (term.key, mark) in tally.domains:
         return counters.domains(tally, term.key, None, mark)
     eligible = nodes
-    chosen = filters.selected(columns, view.ask) if term.honor_affinity else None
+    chosen = node_affinity.selected(columns, view.pod) if term.honor_affinity else None
     if chosen is not None:
         eligible = eligible & chosen
-    refused = filters.untolerated(columns, view.ask) if term.honor_taints else None
+    refused = taints.nodes_with_untolerated(columns, view.pod) if term.honor_taints else None
     if refused is not None:
         eligible = eligible & ~refused
     return counters.domains(tally, term.key, eligible, mark)
 
 
 def _tally(view: View, term: SpreadTerm) -> Tally:
-    matcher = Matcher(selectors.NOTHING if term.selector.empty else term.selector, frozenset({view.ask.namespace}))
-    return view.columns.counters.tally(Kind((matcher,), True))
+    matcher = Matcher(selectors.NOTHING if term.selector.empty else term.selector, frozenset({view.pod.namespace}))
+    return view.columns.counters.tally(PodPredicate((matcher,), True))
 
 
 def spread(view: View, left: Mask) -> list[Refusal]:
     """No domain may get more than `skew` pods above the one with the fewest."""
     columns = view.columns
-    hard = [t for t in view.ask.spreads if t.hard]
+    hard = [t for t in view.pod.spreads if t.hard]
     if not hard:
         return []
     found: list[Refusal] = []
@@ -108,7 +107,7 @@ def spread(view: View, left: Mask) -> list[Refusal]:
 
 
 def _skewed(view: View, term: SpreadTerm, every: Mask | None, keys: tuple[str, ...]) -> Mask:
-    own = 1 if term.selector.matches(view.ask.labels) else 0
+    own = 1 if term.selector.matches(view.pod.labels) else 0
     nodes = every if every is not None else np.zeros(view.columns.capacity, np.bool_)
     domains = _counted(view, term, nodes, keys)
     assert domains is not None
@@ -132,10 +131,10 @@ def _least(domains: Domains, minimum: int) -> int:
 def spread_score(view: View, feasible: Mask) -> Ints | None:
     """Fewer pods of the kind in a node's domains are better."""
     columns = view.columns
-    soft = [t for t in view.ask.spreads if not t.hard]
+    soft = [t for t in view.pod.spreads if not t.hard]
     if not soft:
         return None
-    all_keys = not (view.ask.default_spread and view.profile.default_constraints is None)
+    all_keys = not (view.pod.default_spread and view.arguments.default_constraints is None)
     labelled = _has_all(columns, soft) if all_keys else columns.alive
     if labelled is None:
         return np.zeros(columns.capacity, np.int64)
@@ -186,17 +185,17 @@ def _spread_normalized(scores: Ints, counted: Mask) -> Ints:
 def affinity(view: View, left: Mask) -> list[Refusal]:
     """Required affinity and anti-affinity: the pod's own, and the anti-affinity of the pods that are there."""
     found: list[Refusal] = []
-    ask, counters = view.ask, view.columns.counters
-    if ask.affinity:
+    pod, counters = view.pod, view.columns.counters
+    if pod.affinity:
         lonely = left & ~_together(view)
         found.append(Refusal("node(s) didn't match pod affinity rules", lonely, True))
         left = left & ~lonely
-    if ask.anti_affinity:
-        wanted = [(t, counters.tally(Kind((t.pods,)))) for t in ask.anti_affinity]
+    if pod.anti_affinity:
+        wanted = [(t, counters.tally(PodPredicate((t.pods,)))) for t in pod.anti_affinity]
         refused = left & _anywhere(view.columns, wanted)
         found.append(Refusal("node(s) didn't match pod anti-affinity rules", refused, False))
         left = left & ~refused
-    forbidding = [(t, tally) for what, t, tally in counters.carriers(ask) if what == FORBIDDEN and tally.total]
+    forbidding = [(t, tally) for what, t, tally in counters.carriers(pod) if what == FORBIDDEN and tally.total]
     if forbidding:
         refused = left & _anywhere(view.columns, forbidding)
         found.append(Refusal("node(s) didn't satisfy existing pods anti-affinity rules", refused, False))
@@ -226,10 +225,10 @@ def _sums(columns: Columns, terms: list[tuple[AffinityTerm, Tally, int]]) -> dic
 
 def _together(view: View) -> Mask:
     """Nodes in a domain that has, for every term, a pod that all terms match; or anywhere, for the first pod of its kind."""
-    columns, ask = view.columns, view.ask
-    tally = columns.counters.tally(Kind(tuple(t.pods for t in ask.affinity)))
+    columns, pod = view.columns, view.pod
+    tally = columns.counters.tally(PodPredicate(tuple(t.pods for t in pod.affinity)))
     ok, labelled, any_pod = columns.alive.copy(), columns.alive.copy(), False
-    for term in ask.affinity:
+    for term in pod.affinity:
         domains = columns.counters.domains(tally, term.key)
         if domains is None:
             return np.zeros(columns.capacity, np.bool_)
@@ -237,19 +236,19 @@ def _together(view: View) -> Mask:
         any_pod = any_pod or bool(there.any())
         ok &= there[domains.codes]
         labelled &= domains.codes >= 0
-    if not any_pod and all(t.pods.matches(ask.namespace, ask.labels, columns.namespaces) for t in ask.affinity):
+    if not any_pod and all(t.pods.matches(pod.namespace, pod.labels, columns.namespaces) for t in pod.affinity):
         return labelled
     return ok
 
 
 def affinity_score(view: View, feasible: Mask) -> Ints | None:
     """Wishes of the pod about others, and of others about it, added per domain and scaled between the least and the most."""
-    ask, counters, profile = view.ask, view.columns.counters, view.profile
-    terms = [(t, counters.tally(Kind((t.pods,))), t.weight) for t in ask.preferred_affinity]
-    terms += [(t, counters.tally(Kind((t.pods,))), -t.weight) for t in ask.preferred_anti_affinity]
-    if terms or not profile.ignore_preferred_terms_of_existing_pods:
-        weights = {REQUIRED: profile.hard_pod_affinity_weight, PREFERRED: 1, AVOIDED: -1}
-        for what, term, tally in counters.carriers(ask):
+    pod, counters, arguments = view.pod, view.columns.counters, view.arguments
+    terms = [(t, counters.tally(PodPredicate((t.pods,))), t.weight) for t in pod.preferred_affinity]
+    terms += [(t, counters.tally(PodPredicate((t.pods,))), -t.weight) for t in pod.preferred_anti_affinity]
+    if terms or not arguments.ignore_preferred_terms_of_existing_pods:
+        weights = {REQUIRED: arguments.hard_pod_affinity_weight, PREFERRED: 1, AVOIDED: -1}
+        for what, term, tally in counters.carriers(pod):
             if what != FORBIDDEN and tally.total:
                 terms.append((term, tally, weights[what] * (1 if what == REQUIRED else term.weight)))
     total: Ints | None = None

@@ -17,13 +17,15 @@ import msgspec
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.policy import v1 as policy_v1
-from navarch.scheduler.core import explain, owners, schedule, terms, volume_binding
-from navarch.scheduler.core.filters import View
-from navarch.scheduler.core.preempt import Budget, Helpless, Preempted, Preemptor, budget_of
+from navarch.objects import pods as pod_states
+from navarch.scheduler.core import decide, explain, owners, terms
+from navarch.scheduler.core.decide import Chosen, Core, Unschedulable
+from navarch.scheduler.core.preempt import Budget, Candidate, NoCandidate, Preemptor, budget_of
 from navarch.scheduler.core.profile import DEFAULT, Profile
-from navarch.scheduler.core.schedule import Chosen, Core, Unschedulable
-from navarch.scheduler.core.storage import StorageObject
-from navarch.scheduler.core.terms import Demand, Reader
+from navarch.scheduler.core.terms import PodInfo, Reader
+from navarch.scheduler.core.view import View
+from navarch.scheduler.core.volumes import reserving
+from navarch.scheduler.core.volumes.storage import StorageObject
 
 
 @dataclass(slots=True)
@@ -83,14 +85,14 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
-class Fill:
+class Utilization:
     """How full a node is: resource → (requested, allocatable)."""
 
     node: str
     amounts: dict[str, tuple[int, int]]
 
 
-class Trial:
+class Simulation:
     """A copy of a cluster to try things on."""
 
     def __init__(self, snapshot: Snapshot, profile: Profile = DEFAULT) -> None:
@@ -112,53 +114,53 @@ class Trial:
 
     def _put(self, pod: core_v1.Pod) -> None:
         """Counts a pod where it is, or the room it waits for."""
-        if terms.finished(pod):
+        if pod_states.finished(pod):
             return
-        demand = self._reader.read(pod)
-        if demand.node_name:
-            self._pods[demand.uid] = pod
-            self.core.columns.put_pod(demand, demand.node_name)
+        info = self._reader.read(pod)
+        if info.node_name:
+            self._pods[info.uid] = pod
+            self.core.columns.put_pod(info, info.node_name)
         elif pod.status is not None and pod.status.nominatedNodeName and terms.waits(pod):
-            self.core.columns.nominate(demand, pod.status.nominatedNodeName)
+            self.core.columns.nominate(info, pod.status.nominatedNodeName)
 
-    def view(self, demand: Demand) -> View:
-        return View(self.core.columns, demand.ask, self.profile)
+    def view(self, info: PodInfo) -> View:
+        return View(self.core.columns, info.terms, self.profile.arguments)
 
-    def read(self, pod: core_v1.Pod) -> Demand:
+    def read(self, pod: core_v1.Pod) -> PodInfo:
         """What a pod that is to be placed asks for."""
         return self._reader.read(pod, self.snapshot.spreads(pod, self.profile))
 
-    def attempt(self, demand: Demand, seed: int, *, evicting: bool = True) -> tuple[Chosen | Unschedulable, Preempted | Helpless]:
+    def attempt(self, info: PodInfo, seed: int, *, evicting: bool = True) -> tuple[Chosen | Unschedulable, Candidate | NoCandidate]:
         """One decision as the scheduler makes it, and what preemption came to. Changes nothing but the pod's own nomination."""
-        nominated = self.core.columns.withdraw(demand.uid)
-        outcome = self.core.schedule(demand, seed, self.profile)
+        nominated = self.core.columns.withdraw(info.uid)
+        outcome = self.core.schedule(info, seed, self.profile)
         if isinstance(outcome, Chosen) or not outcome.nodes or not evicting or not self.profile.preempts:
-            return outcome, Helpless("")
-        return outcome, self._preemptor.preempt(demand, outcome, self.profile, self.snapshot.budgets, nominated, seed)
+            return outcome, NoCandidate("")
+        return outcome, self._preemptor.preempt(info, outcome, self.profile, self.snapshot.budgets, nominated, seed)
 
     def place(self, pods: Sequence[core_v1.Pod], *, evicting: bool = True) -> list[Placement]:
         """Schedules pods, the more important first; victims of preemption are gone and are not placed again."""
         ordered = sorted(pods, key=lambda p: -((p.spec.priority if p.spec else None) or 0))
         return [self._place(self.read(pod), seed, evicting=evicting) for seed, pod in enumerate(ordered)]
 
-    def _place(self, demand: Demand, seed: int, *, evicting: bool) -> Placement:
-        outcome, plan = self.attempt(demand, seed, evicting=evicting)
+    def _place(self, info: PodInfo, seed: int, *, evicting: bool) -> Placement:
+        outcome, plan = self.attempt(info, seed, evicting=evicting)
         if isinstance(outcome, Chosen):
-            self.give(demand, outcome.node)
-            return Placement(demand.key, outcome.node)
-        if isinstance(plan, Preempted):
+            self.give(info, outcome.node)
+            return Placement(info.key, outcome.node)
+        if isinstance(plan, Candidate):
             for victim in plan.victims:
                 self.core.columns.remove_pod(victim.uid)
-            self.give(demand, plan.node)
-            return Placement(demand.key, plan.node, "", tuple(v.key for v in plan.victims))
-        near = explain.nearest(self.view(demand), outcome) if outcome.nodes else ""
-        return Placement(demand.key, "", f"{outcome.message}{f' Nearest miss: {near}.' if near else ''}")
+            self.give(info, plan.node)
+            return Placement(info.key, plan.node, "", tuple(v.key for v in plan.victims))
+        near = explain.nearest(self.view(info), self.profile) if outcome.nodes else ""
+        return Placement(info.key, "", f"{outcome.message}{f' Nearest miss: {near}.' if near else ''}")
 
-    def give(self, demand: Demand, node: str) -> None:
+    def give(self, info: PodInfo, node: str) -> None:
         """Puts a pod on a node, with the volumes it gets there."""
-        if demand.ask.volumes is not None and "VolumeBinding" not in self.profile.disabled_filters:
-            volume_binding.reserve(self.view(demand), node)
-        self.core.columns.put_pod(demand, node)
+        if info.terms.volumes is not None and "VolumeBinding" not in self.profile.disabled_filters:
+            reserving.reserve(self.view(info), node)
+        self.core.columns.put_pod(info, node)
 
     def drain(self, name: str, *, remove: bool) -> list[core_v1.Pod]:
         """Takes a node out (cordoned, or removed); its pods, to be placed elsewhere. Those of DaemonSets go with it."""
@@ -181,28 +183,28 @@ class Trial:
         """How many more pods like this one fit, where, and why not one more."""
         found: list[Placement] = []
         for number in range(most):
-            outcome = self.core.schedule(demand := self.read(renamed(pod, f"{number}")), number, self.profile)
+            outcome = self.core.schedule(info := self.read(renamed(pod, f"{number}")), number, self.profile)
             if not isinstance(outcome, Chosen):
                 return found, outcome.message
-            self.give(demand, outcome.node)
-            found.append(Placement(demand.key, outcome.node))
+            self.give(info, outcome.node)
+            found.append(Placement(info.key, outcome.node))
         return found, ""
 
-    def fill(self, resources: Sequence[str] = ("cpu", "memory", "pods")) -> list[Fill]:
+    def utilization(self, resources: Sequence[str] = ("cpu", "memory", "pods")) -> list[Utilization]:
         """How full each node is."""
         columns = self.core.columns
         found = []
         for name, slot in sorted(columns.slots.items()):
             if columns.alive[slot]:
                 rows = {r: columns.row(r) for r in resources}
-                found.append(Fill(name, {r: (int(columns.requested[i, slot]), int(columns.allocatable[i, slot])) for r, i in rows.items()}))
+                found.append(Utilization(name, {r: (int(columns.requested[i, slot]), int(columns.allocatable[i, slot])) for r, i in rows.items()}))
         return found
 
-    def scores(self, demand: Demand) -> dict[str, dict[str, int]]:
+    def scores(self, info: PodInfo) -> dict[str, dict[str, int]]:
         """Node → plugin → weighted points, over the nodes that can take the pod."""
-        board = self.core.boards.get(demand.ask, self.profile)
-        mask = schedule.feasible(board, demand.ask)
-        parts = schedule.parts(self.view(demand), mask)
+        evaluation = self.core.evaluations.get(info.terms, self.profile)
+        mask = decide.feasible(evaluation, info.terms)
+        parts = decide.parts(self.view(info), self.profile, mask)
         return {name: {p: int(v[slot]) for p, v in parts.items()} for name, slot in self.core.columns.slots.items() if mask[slot]}
 
 
