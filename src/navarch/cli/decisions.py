@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from navarch.cli import flags as flag_words
 from navarch.cli.cluster import say, table
 from navarch.cli.scheduling import client_of, parser, profile_of, read
 from navarch.client import rest
+from navarch.lib import clock
 from navarch.machinery import errors
 from navarch.scheduler import history
 from navarch.scheduler.core import explain as words
@@ -60,7 +60,7 @@ async def _as_it_was(flags: argparse.Namespace) -> int:
 
 def _tell(kept: history.KeptDecision, made: Replayed, flags: argparse.Namespace) -> int:
     record = kept.record
-    ago = _ago(time.time() - record.at)
+    ago = _ago(clock.SYSTEM.now() - record.at)
     if record.node:
         among = f", drawn from {record.equals} nodes with as many points" if record.equals > 1 else ""
         say(f"{kept.namespace}/{kept.name} was put on {record.node} {ago} ago{among}. Points of the nodes that could take it:\n")
@@ -142,7 +142,7 @@ def decisions(given: Sequence[str]) -> int:
 
 
 async def _decisions(flags: argparse.Namespace) -> int:
-    now = time.time()
+    now = clock.SYSTEM.now()
     async with client_of(flags) as client:
         found = [k for k in await history.decisions(client, flags.namespace) if now - k.record.at <= flag_words.duration(flags.since)]
         rows = [("AGO", "POD", "NODE", *(["AGAIN"] if flags.replay else []))]

@@ -40,7 +40,7 @@ class Columns:
     def __init__(self, capacity: int = 64) -> None:
         self.capacity = capacity
         self.names: list[str] = [""] * capacity
-        self.lots: NDArray[np.uint64] = np.zeros(capacity, np.uint64)
+        self.tie_breakers: NDArray[np.uint64] = np.zeros(capacity, np.uint64)
         """A number made of each node's name, to draw among equals: the same draw whatever slots the nodes happen to have."""
         self.slots: dict[str, int] = {}
         self.alive: Mask = np.zeros(capacity, np.bool_)
@@ -64,7 +64,7 @@ class Columns:
         """Slot → pods that wait for room there to be made, by uid."""
         self.node_generation = 0
         """Grows with every change of a node's own properties: what is computed from those is good until then."""
-        self.moment = 0
+        self.pod_generation = 0
         """Grows with every change of pods on nodes."""
         self._journal: list[int] = []
         self._journal_start = 0
@@ -129,7 +129,7 @@ class Columns:
         slot = self._free.pop()
         self.slots[name] = slot
         self.names[slot] = name
-        self.lots[slot] = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
+        self.tie_breakers[slot] = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
         return slot
 
     def _grow(self) -> None:
@@ -137,7 +137,7 @@ class Columns:
         self.capacity = new
         self.node_generation += 1  # whoever keeps arrays over slots must make them anew
         self.names += [""] * old
-        self.lots = wider(self.lots, old)
+        self.tie_breakers = wider(self.tie_breakers, old)
         self.by_slot += [{} for _ in range(old)]
         self._free = list(range(new - 1, old - 1, -1))
         self.alive = wider(self.alive, old)
@@ -204,7 +204,7 @@ class Columns:
         """One of some slots."""
         if len(slots) == 1:
             return int(slots[0])
-        return int(slots[np.argmax((self.lots[slots] ^ np.uint64(seed)) * _MIX)])
+        return int(slots[np.argmax((self.tie_breakers[slots] ^ np.uint64(seed)) * _MIX)])
 
     def names_now(self) -> tuple[str, ...]:
         """The nodes' names by slot, to keep."""
@@ -297,14 +297,14 @@ class Columns:
     # ---- what changed ----
 
     def _note(self, slot: int) -> None:
-        self.moment += 1
+        self.pod_generation += 1
         self._journal.append(slot)
         if len(self._journal) > 2 * _JOURNAL:
             del self._journal[:_JOURNAL]
             self._journal_start += _JOURNAL
 
-    def changed_since(self, moment: int) -> set[int] | None:
-        """The slots whose pods changed after a `moment`; None when that is too long ago to know."""
-        if moment < self._journal_start:
+    def changed_since(self, pod_generation: int) -> set[int] | None:
+        """The slots whose pods changed after a `pod_generation`; None when that is too long ago to know."""
+        if pod_generation < self._journal_start:
             return None
-        return set(self._journal[moment - self._journal_start :])
+        return set(self._journal[pod_generation - self._journal_start :])

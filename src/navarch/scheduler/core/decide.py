@@ -127,7 +127,7 @@ class Core:
 
     def _refuse(self, pod: PodTerms, profile: Profile) -> Unschedulable:
         """Why; found once for pods that ask for the same while nothing changes."""
-        now = (self.columns.moment, self.columns.node_generation, self.columns.storage.generation)
+        now = (self.columns.pod_generation, self.columns.node_generation, self.columns.storage.generation)
         held = self._refused.get((pod, profile.name))
         if held is not None and held[:3] == now:
             return held[3]
@@ -246,7 +246,7 @@ def explain(view: View, profile: Profile) -> Unschedulable:
     for plugin, check in table.PRE_FILTERS:
         if plugin not in profile.disabled_filters and (text := check(view)):
             return Unschedulable((Reason(plugin, text, True, every),), names, columns.alive_count, text)
-    found = [Reason(plugin, r.text, r.final, np.flatnonzero(r.nodes & columns.alive)) for plugin, said in refusals(view, profile) for r in said]
+    found = [Reason(plugin, r.text, r.final, np.flatnonzero(r.nodes & columns.alive)) for plugin, refused in refusals(view, profile) for r in refused]
     named = node_affinity.named_nodes(view.pod) if "NodeAffinity" not in profile.disabled_filters else None
     if named is not None:
         inside = np.zeros(columns.capacity, np.bool_)

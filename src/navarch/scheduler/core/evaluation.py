@@ -35,7 +35,7 @@ class Evaluation:
     view: View
     profile: Profile
     generation: int
-    moment: int
+    pod_generation: int
     static: Mask
     """Nodes that pass as far as their own properties go."""
     passes: Mask
@@ -54,10 +54,10 @@ class Evaluation:
     def update(self) -> None:
         """Looks again at the slots that changed."""
         columns = self.view.columns
-        if self.moment == columns.moment:
+        if self.pod_generation == columns.pod_generation:
             return
-        changed = columns.changed_since(self.moment)
-        self.moment = columns.moment
+        changed = columns.changed_since(self.pod_generation)
+        self.pod_generation = columns.pod_generation
         if changed is None or len(changed) > columns.capacity // 2:
             self._look(ALL)
             return
@@ -141,7 +141,7 @@ def make(view: View, profile: Profile) -> Evaluation:
         view=view,
         profile=profile,
         generation=columns.node_generation,
-        moment=columns.moment,
+        pod_generation=columns.pod_generation,
         static=static,
         passes=static.copy(),
         plain=np.zeros(columns.capacity, np.int64),

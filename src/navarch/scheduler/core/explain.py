@@ -69,10 +69,10 @@ def nearest(view: View, profile: Profile) -> str:
 def _refused_once(view: View, profile: Profile) -> dict[str, Mask]:
     """Plugin → nodes that it alone refuses (topology is asked about all nodes)."""
     every = view.columns.alive
-    said: dict[str, Mask] = {}
+    refused: dict[str, Mask] = {}
     for name, check in decide.asked(profile, view.pod):
         masks = [r.nodes for r in check(view, every)]
         if masks:
-            said[name] = np.logical_or.reduce(masks) & every
-    number = np.sum(list(said.values()), axis=0)
-    return {name: once for name, mask in said.items() if (once := mask & (number == 1)).any()}
+            refused[name] = np.logical_or.reduce(masks) & every
+    number = np.sum(list(refused.values()), axis=0)
+    return {name: once for name, mask in refused.items() if (once := mask & (number == 1)).any()}

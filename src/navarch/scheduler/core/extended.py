@@ -1,8 +1,8 @@
-"""Decisions in which somebody outside has a say: what is offered, and what is chosen of what is left of it.
+"""Decisions in which extenders have a say: which nodes they are asked about, and what is chosen of those that they leave.
 
-The nodes that can take a pod are offered (`feasible_nodes`); whoever is asked takes his time, and others are placed meanwhile. What comes
-back is therefore decided about anew (`choose`): a node counts only if it can still take the pod. What was refused outside joins
-what the filters say (`refused`).
+Extenders are asked about the nodes that can take a pod (`feasible_nodes`). They take their time, and other pods are placed meanwhile;
+what they leave is therefore decided about anew (`choose`): a node counts only if it can still take the pod. What extenders rejected
+joins what the filters refused (`refused`).
 
 Upstream counterpart: findNodesThatPassExtenders and prioritizeNodes in pkg/scheduler/schedule_one.go, where nothing happens meanwhile.
 """
@@ -23,12 +23,12 @@ from navarch.scheduler.core.view import View
 
 EXTENDER = "Extender"
 LEFT_OUT = "node(s) were left out by an extender"
-"""Said of nodes that an extender neither returned nor gave a reason for."""
+"""The reason of nodes that an extender neither returned nor gave a reason for."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRejection:
-    """A node that was refused outside. `final`: eviction would not help."""
+    """A node that an extender rejected. `final`: eviction would not help."""
 
     text: str
     final: bool
@@ -44,7 +44,7 @@ def feasible_nodes(core: Core, info: PodInfo, profile: Profile) -> tuple[str, ..
 
 
 def choose(core: Core, info: PodInfo, seed: int, profile: Profile, among: Mapping[str, int]) -> Chosen | None:
-    """The best of these nodes, with the points they got outside added to ours; None when none of them can take the pod any more."""
+    """The best of these nodes, with the extenders' points added to ours; None when none of them can take the pod any more."""
     columns = core.columns
     extra: Ints = np.zeros(columns.capacity, np.int64)
     allowed: Mask = np.zeros(columns.capacity, np.bool_)
@@ -62,8 +62,8 @@ def choose(core: Core, info: PodInfo, seed: int, profile: Profile, among: Mappin
     return Chosen(columns.names[columns.draw(best, seed)], top, len(best))
 
 
-def refused(core: Core, info: PodInfo, profile: Profile, said: Mapping[str, NodeRejection], offered: tuple[str, ...]) -> Unschedulable:
-    """What the filters and those outside say about every node. A node that was offered and of which nothing is said was left out."""
+def refused(core: Core, info: PodInfo, profile: Profile, rejected: Mapping[str, NodeRejection], offered: tuple[str, ...]) -> Unschedulable:
+    """What the filters and the extenders have against every node. A node that was offered and not rejected with a reason was left out."""
     columns = core.columns
     found = decide.explain(View(columns, info.terms, profile.arguments), profile)
     ours = np.zeros(columns.capacity, np.bool_)
@@ -73,6 +73,6 @@ def refused(core: Core, info: PodInfo, profile: Profile, said: Mapping[str, Node
     for name in offered:
         slot = columns.slots.get(name)
         if slot is not None and columns.alive[slot] and not ours[slot]:
-            groups.setdefault(said.get(name, NodeRejection(LEFT_OUT, True)), []).append(slot)
+            groups.setdefault(rejected.get(name, NodeRejection(LEFT_OUT, True)), []).append(slot)
     theirs = tuple(Reason(EXTENDER, no.text, no.final, np.array(slots, np.int64)) for no, slots in groups.items())
     return Unschedulable((*found.reasons, *theirs), found.names, found.nodes, found.whole)

@@ -85,7 +85,7 @@ class _Known:
     """What was found per slot for one signature: a plan, or the texts that say why there is none."""
 
     generation: int
-    moment: int
+    pod_generation: int
     budgets: Sequence[Budget]
     candidates: list[int]
     found: dict[int, _Plan | _Texts] = field(default_factory=dict)
@@ -106,8 +106,8 @@ class Preemptor:
         found = self._look(info, refused, profile, budgets, nominated, seed)
         if isinstance(found, NoCandidate):
             return found
-        lots = self._columns.lots
-        rank, _, slot = min((plan.rank, int(lots[slot]), slot) for slot, plan in found.items())
+        tie_breakers = self._columns.tie_breakers
+        rank, _, slot = min((plan.rank, int(tie_breakers[slot]), slot) for slot, plan in found.items())
         return Candidate(self._columns.names[slot], found[slot].victims, rank[0])
 
     def candidates(
@@ -130,7 +130,7 @@ class Preemptor:
         else:
             found = self._some(view, profile, refused, budgets, seed)
         plans = {slot: plan for slot, plan in found.items() if isinstance(plan, _Plan)}
-        return plans or NoCandidate(_why_none(refused.nodes, [texts for texts in found.values() if not isinstance(texts, _Plan)]))
+        return plans or NoCandidate(_message(refused.nodes, [texts for texts in found.values() if not isinstance(texts, _Plan)]))
 
     def ineligible(self, info: PodInfo, nominated: str | None, refused: Unschedulable) -> str:
         """Why this pod may not preempt now; empty when it may."""
@@ -147,16 +147,16 @@ class Preemptor:
     def _everywhere(self, view: View, profile: Profile, refused: Unschedulable, budgets: Sequence[Budget]) -> dict[int, _Plan | _Texts]:
         columns, key = self._columns, (profile.name, view.pod.signature)
         known = self._known.get(key)
-        changed = columns.changed_since(known.moment) if known is not None else None
+        changed = columns.changed_since(known.pod_generation) if known is not None else None
         fresh = known is None or changed is None or known.generation != columns.node_generation or known.budgets is not budgets
         if known is None or fresh:
             candidates = _worth_trying(columns, refused)
-            known = self._known[key] = _Known(columns.node_generation, columns.moment, budgets, candidates)
+            known = self._known[key] = _Known(columns.node_generation, columns.pod_generation, budgets, candidates)
             changed = set(candidates)
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         assert changed is not None
-        known.moment = columns.moment
+        known.pod_generation = columns.pod_generation
         candidates_set = set(known.candidates) if len(changed) > 64 else known.candidates
         for slot in changed:
             if slot in candidates_set:
@@ -169,7 +169,7 @@ class Preemptor:
             return {}
         bounds = view.arguments.preemption
         wanted = min(len(candidates), max(len(candidates) * bounds.percentage // 100, bounds.absolute))
-        candidates.sort(key=self._columns.lots.__getitem__)
+        candidates.sort(key=self._columns.tie_breakers.__getitem__)
         start = seed % len(candidates)
         found: dict[int, _Plan | _Texts] = {}
         plans = sound = 0
@@ -200,13 +200,13 @@ def _worth_trying(columns: Columns, refused: Unschedulable) -> list[int]:
     return [int(s) for s in np.flatnonzero(left)]
 
 
-def _why_none(nodes: int, said: list[_Texts]) -> str:
+def _message(nodes: int, refused: list[_Texts]) -> str:
     counted: dict[str, int] = {}
-    for texts in said:
+    for texts in refused:
         for text in texts:
             counted[text] = counted.get(text, 0) + 1
-    if nodes > len(said):
-        counted[NOT_HELPFUL] = counted.get(NOT_HELPFUL, 0) + nodes - len(said)
+    if nodes > len(refused):
+        counted[NOT_HELPFUL] = counted.get(NOT_HELPFUL, 0) + nodes - len(refused)
     return histogram(counted, nodes)
 
 

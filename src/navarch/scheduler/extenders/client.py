@@ -46,7 +46,7 @@ class _Nodes(_Answer):
     """Only their names are of interest."""
 
 
-class _Filtered(_Answer):
+class _FilterResult(_Answer):
     nodes: _Nodes | None = None
     nodenames: list[str] | None = None
     failednodes: dict[str, str] | None = None
@@ -77,7 +77,7 @@ class _Preempted(_Answer):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Filtered:
     """The nodes that may take a pod, in the extender's order, and what it said of others."""
 
     nodes: tuple[str, ...]
@@ -126,9 +126,9 @@ class Extender:
                 return True
         return False
 
-    async def filter(self, pod: core_v1.Pod, nodes: Sequence[core_v1.Node]) -> Kept:
+    async def filter(self, pod: core_v1.Pod, nodes: Sequence[core_v1.Node]) -> Filtered:
         """Which of the nodes may take the pod."""
-        found = await self._ask(self.settings.filter_verb, self._offer(pod, nodes), _Filtered)
+        found = await self._ask(self.settings.filter_verb, self._offer(pod, nodes), _FilterResult)
         if found.error:
             raise ExtenderFailed(found.error)
         offered = {_name(node) for node in nodes}
@@ -136,9 +136,9 @@ class Extender:
         for name in kept:
             if name not in offered:
                 raise ExtenderFailed(f'extender "{self.name}" claims a filtered node "{name}" which is not found in the input node list')
-        said = {node: NodeRejection(text, False) for node, text in (found.failednodes or {}).items()}
-        said |= {node: NodeRejection(text, True) for node, text in (found.failedandunresolvablenodes or {}).items()}
-        return Kept(kept, said)
+        rejected = {node: NodeRejection(text, False) for node, text in (found.failednodes or {}).items()}
+        rejected |= {node: NodeRejection(text, True) for node, text in (found.failedandunresolvablenodes or {}).items()}
+        return Filtered(kept, rejected)
 
     async def prioritize(self, pod: core_v1.Pod, nodes: Sequence[core_v1.Node]) -> dict[str, int]:
         """Node → points, on the scale of the scheduler's own scores and weighted."""
@@ -231,7 +231,7 @@ async def bind(extenders: Sequence[Extender], pod: core_v1.Pod, node: str) -> bo
     return False
 
 
-def _kept(found: _Filtered, settings: ExtenderSettings) -> tuple[str, ...]:
+def _kept(found: _FilterResult, settings: ExtenderSettings) -> tuple[str, ...]:
     if settings.by_name and found.nodenames is not None:
         return tuple(found.nodenames)
     return tuple((found.nodes.items if found.nodes is not None else None) or ())

@@ -29,15 +29,15 @@ def refusals(plugin: Plugin, view: View, at: At) -> list[Refusal]:
     assert plugin.filter is not None
     size = view.size(at)
     try:
-        said = list(plugin.filter(view, at))
-        for text, nodes, final in said:
+        answer = list(plugin.filter(view, at))
+        for text, nodes, final in answer:
             if np.shape(nodes) != (size,) or np.asarray(nodes).dtype != np.bool_:
                 raise TypeError(f"a refusal's nodes are no mask of {size} nodes")
             if not isinstance(text, str) or not isinstance(final, bool | np.bool_):
                 raise TypeError("a refusal is (text, nodes, final)")
     except Exception as error:
         raise PluginFailed(f'running "{plugin.name}" filter plugin: {_words(error)}') from error
-    return said
+    return answer
 
 
 def passing(profile: Profile, view: View, mask: Mask) -> Mask:

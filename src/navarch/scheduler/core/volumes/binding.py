@@ -68,8 +68,8 @@ class Plan:
 
     def on(self, slot: int, node: str) -> Reservation:
         """What one node gives."""
-        if said := [r.text for r in self.refusals if r.nodes[slot]]:
-            return Reservation(node, problem=", ".join(said))
+        if texts := [r.text for r in self.refusals if r.nodes[slot]]:
+            return Reservation(node, problem=", ".join(texts))
         found = [(claims.key(m.claim), m.volumes[int(m.chosen[slot])]) for m in self.matches if m.chosen[slot] >= 0]
         made = [*self.selected, *(claims.key(m.claim) for m in self.matches if m.chosen[slot] < 0)]
         return Reservation(node, tuple(found), tuple(made))
@@ -87,7 +87,7 @@ def missing(storage: Storage, namespace: str, use: ClaimUse) -> str:
     return f'persistentvolumeclaim "{use.name}" not found'
 
 
-def whole(view: View) -> str:
+def pre_filter(view: View) -> str:
     """Why no node at all can have the pod now; "" when some may."""
     storage, namespace, volumes = view.columns.storage, view.pod.namespace, view.pod.volumes
     if volumes is None:
@@ -137,7 +137,7 @@ def plan(view: View) -> Plan:
 
 def _plan(view: View) -> Plan:
     columns = view.columns
-    if text := whole(view):
+    if text := pre_filter(view):
         return Plan((Refusal(text, columns.alive, True),))
     every = {claims.key(c): c for c in claims_of(view)}
     bound = [c for c in every.values() if claims.is_bound(c)]

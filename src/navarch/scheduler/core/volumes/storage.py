@@ -53,7 +53,7 @@ class VolumeUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Attached:
+class Attachment:
     """A VolumeAttachment."""
 
     node: str
@@ -91,7 +91,7 @@ class Storage:
     _assumed_claims: dict[str, Claim] = field(default_factory=dict)
     _assumed_volumes: dict[str, Volume] = field(default_factory=dict)
     _claims_of: dict[str, set[str]] = field(default_factory=dict)
-    _attachments: dict[str, Attached] = field(default_factory=dict)
+    _attachments: dict[str, Attachment] = field(default_factory=dict)
     _attachments_of: dict[str, set[str]] = field(default_factory=dict)
     _counted: dict[str, Handle] = field(default_factory=dict)
     _places: dict[str, tuple[str, tuple[int, str]]] = field(default_factory=dict)
@@ -236,7 +236,7 @@ class Storage:
         self.remove_attachment(m.name or "")
         source = spec.source.persistentVolumeName if spec.source is not None else None
         if source and spec.attacher:
-            self._attachments[m.name or ""] = Attached(spec.nodeName or "", spec.attacher, source)
+            self._attachments[m.name or ""] = Attachment(spec.nodeName or "", spec.attacher, source)
             self._attachments_of.setdefault(source, set()).add(m.name or "")
             self._count_attachment(m.name or "")
 
