@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -76,3 +78,82 @@ def test_a_plugin_is_named_in_its_row_and_where_its_work_is_done() -> None:
             if isinstance(node, ast.Constant) and node.value in BY_NAME:
                 found.setdefault(str(path.relative_to(ROOT)), set()).add(str(node.value))
     assert found == ELSEWHERE
+
+
+ROW = """
+    Plugin(
+        "Dark",
+        lambda view, at: [Refusal("node(s) were dark", node_selectors.has(view.columns, "light", ("off",))[at], True)],
+        lambda view, at: node_selectors.has(view.columns, "light", ("dim",))[at].astype("int64"),
+        "reversed",
+        scope=Scope.NODE,
+        points=("filter", "score"),
+        weight=4,
+        events=(Event.NODE_LABELS,),
+        hint=lambda view, slot: "would fit if somebody lit it",
+    ),
+"""
+WITH_ONE_MORE = """
+import pathlib, sys, types
+
+import navarch.scheduler.core.plugins as package
+
+path = pathlib.Path(package.__file__).with_name("table.py")
+text = path.read_text().replace('    Plugin("NodeName"', sys.argv[1] + '    Plugin("NodeName"', 1)
+imports = "from navarch.scheduler.core import node_selectors\\nfrom navarch.scheduler.core.view import Refusal\\n"
+text = text.replace("from navarch.scheduler.core import topology\\n", imports + "from navarch.scheduler.core import topology\\n", 1)
+module = types.ModuleType("navarch.scheduler.core.plugins.table")
+sys.modules[module.__name__] = package.table = module
+exec(compile(text, str(path), "exec"), module.__dict__)
+
+from navarch.api.core import v1
+from navarch.api.meta import v1 as meta_v1
+from navarch.scheduler.config import configuration
+from navarch.scheduler.core import explain
+from navarch.scheduler.core.decide import Core
+from navarch.scheduler.core.events import Event
+from navarch.scheduler.core.queue import helps
+from navarch.scheduler.core.terms import Reader
+from navarch.scheduler.core.view import View
+
+amounts = {"cpu": "4", "memory": "8Gi", "pods": "10"}
+
+
+def profile(**plugins):
+    given = {"apiVersion": configuration.VERSION, "kind": configuration.KIND, "profiles": [{"plugins": plugins}]}
+    return configuration.read(given).profiles["default-scheduler"]
+
+
+def core(*lights):
+    made = Core()
+    for light in lights:
+        metadata = meta_v1.ObjectMeta(name=light, labels={"light": light})
+        made.columns.put_node(v1.Node(metadata=metadata, status=v1.NodeStatus(allocatable=amounts)))
+    return made
+
+
+pod = Reader().read(v1.Pod(metadata=meta_v1.ObjectMeta(name="p", namespace="d", uid="p"), spec=v1.PodSpec(containers=[v1.Container(name="c")])))
+off = {"disabled": [{"name": "Dark"}]}
+print(core("off", "dim", "on").schedule(pod, 0, profile()).node)
+print(core("off", "dim").schedule(pod, 0, profile(score=off)).node)
+print(core("off").schedule(pod, 0, profile(filter=off)).node)
+cluster = core("off")
+refused = cluster.schedule(pod, 0, profile())
+(row,) = explain.rows(View(cluster.columns, pod.terms, profile().arguments), refused)
+print(refused.message, row.lacks)
+print([str(event) for event in Event if helps(event, refused.plugins)])
+print(profile(score={"enabled": [{"name": "Dark", "weight": 9}]}).weights["Dark"], profile().weights["Dark"])
+"""
+
+
+def test_a_row_and_its_functions_are_all_that_a_new_plugin_takes() -> None:
+    """In a process whose table has one row more: filter, score, weight, switches, events and hint all follow from it."""
+    done = subprocess.run([sys.executable, "-c", WITH_ONE_MORE, ROW], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "on",
+        "dim",
+        "off",
+        "0/1 nodes are available: 1 node(s) were dark. would fit if somebody lit it",
+        "['NodeLabels', 'Any']",
+        "9 4",
+    ], done.stderr
