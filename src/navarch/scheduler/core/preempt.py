@@ -21,6 +21,7 @@ import numpy as np
 
 from navarch.api.policy import v1 as policy_v1
 from navarch.machinery import selectors
+from navarch.objects import meta
 from navarch.scheduler.core.columns import Columns
 from navarch.scheduler.core.counters import FORBIDDEN
 from navarch.scheduler.core.decide import Unschedulable, all_nodes_filters, histogram
@@ -50,8 +51,9 @@ class Budget:
 
 def budget_of(pdb: policy_v1.PodDisruptionBudget) -> Budget:
     spec, status = pdb.spec or policy_v1.PodDisruptionBudgetSpec(), pdb.status or policy_v1.PodDisruptionBudgetStatus()
-    namespace = (pdb.metadata.namespace if pdb.metadata is not None else None) or ""
-    return Budget(namespace, selectors.from_object(spec.selector), status.disruptionsAllowed or 0, frozenset(status.disruptedPods or ()))
+    return Budget(
+        meta.of(pdb).namespace or "", selectors.from_object(spec.selector), status.disruptionsAllowed or 0, frozenset(status.disruptedPods or ())
+    )
 
 
 @dataclass(frozen=True, slots=True)

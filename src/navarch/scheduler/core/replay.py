@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from navarch.api.core import v1 as core_v1
+from navarch.objects import meta
 from navarch.scheduler.core import terms
 from navarch.scheduler.core.decide import Chosen, Unschedulable
 from navarch.scheduler.core.journal import Record
@@ -54,7 +55,7 @@ def remake(snapshot: Snapshot, pod: core_v1.Pod, record: Record, others: Iterabl
     """Makes a recorded decision again. `snapshot`: the cluster at the revisions of the record; `others`: decisions near it."""
     simulation = Simulation(snapshot, profile)
     before, missing = counted(record, others)
-    pods = {p.metadata.uid or "": p for p in snapshot.pods if p.metadata is not None}
+    pods = {meta.of(p).uid or "": p for p in snapshot.pods}
     for uid, other in before.items():
         held = pods.get(uid)
         if held is not None and terms.waits(held):

@@ -17,6 +17,7 @@ import msgspec
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.policy import v1 as policy_v1
+from navarch.objects import meta
 from navarch.objects import pods as pod_states
 from navarch.scheduler.core import decide, explain, owners, terms
 from navarch.scheduler.core.decide import Chosen, Core, Unschedulable
@@ -66,11 +67,11 @@ class Snapshot:
 
     def spreads(self, pod: core_v1.Pod, profile: Profile) -> tuple[terms.SpreadTerm, ...]:
         """The default topology spread of a pod that belongs to something."""
-        namespace = (pod.metadata.namespace if pod.metadata is not None else None) or ""
+        namespace = meta.of(pod).namespace or ""
         reference, holder = owners.controller(pod), None
         if reference is not None:
             holder = self.controllers.get((reference.apiVersion or "", reference.kind or "", namespace, reference.name or ""))
-        services = (s for s in self.services if s.metadata is not None and s.metadata.namespace == namespace)
+        services = (s for s in self.services if meta.of(s).namespace == namespace)
         return owners.spreads(pod, owners.selector(pod, services, holder), profile)
 
 
@@ -103,8 +104,8 @@ class Simulation:
         self._preemptor = Preemptor(self.core.columns)
         self._pods: dict[str, core_v1.Pod] = {}
         for namespace in snapshot.namespaces:
-            if namespace.metadata is not None:
-                self.core.columns.namespaces[namespace.metadata.name or ""] = namespace.metadata.labels or {}
+            m = meta.of(namespace)
+            self.core.columns.namespaces[m.name or ""] = m.labels or {}
         for obj in snapshot.storage:
             self.core.columns.storage.put(obj)
         for node in snapshot.nodes:
@@ -171,7 +172,7 @@ class Simulation:
         gone = [self._pods[uid] for uid in list(columns.by_slot[slot]) if uid in self._pods]
         moving = [pod for pod in gone if not _stays(pod)]
         for pod in gone if remove else moving:
-            columns.remove_pod((pod.metadata.uid if pod.metadata else None) or "")
+            columns.remove_pod(meta.of(pod).uid or "")
         if remove:
             columns.remove_node(name)
         else:
@@ -210,8 +211,7 @@ class Simulation:
 
 def _stays(pod: core_v1.Pod) -> bool:
     """Pods of DaemonSets and mirror pods belong to their node."""
-    m = pod.metadata or meta_v1.ObjectMeta()
-    return any(o.kind in ("DaemonSet", "Node") for o in m.ownerReferences or ())
+    return any(o.kind in ("DaemonSet", "Node") for o in meta.of(pod).ownerReferences or ())
 
 
 def unbound(pod: core_v1.Pod) -> core_v1.Pod:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from navarch.api.core import v1 as core_v1
-from navarch.api.meta import v1 as meta_v1
 from navarch.api.storage import v1 as storage_v1
 from navarch.lib import integers
 from navarch.machinery import claims
+from navarch.objects import meta
 from navarch.scheduler.core.volumes import terms as volume_terms
 from navarch.scheduler.core.volumes.terms import Disk, Handle, Volumes
 
@@ -137,7 +137,7 @@ class Storage:
 
     def remove(self, obj: StorageObject) -> None:
         """Forgets an object of any of these kinds."""
-        m = obj.metadata or meta_v1.ObjectMeta()
+        m = meta.of(obj)
         name = m.name or ""
         match obj:
             case core_v1.PersistentVolumeClaim():
@@ -187,8 +187,7 @@ class Storage:
         self._volume_changed(name)
 
     def put_class(self, found: storage_v1.StorageClass) -> None:
-        assert found.metadata is not None
-        self.classes[found.metadata.name or ""] = found
+        self.classes[meta.of(found).name or ""] = found
         self._classes_changed()
 
     def remove_class(self, name: str) -> None:
@@ -196,8 +195,7 @@ class Storage:
         self._classes_changed()
 
     def put_driver(self, driver: storage_v1.CSIDriver) -> None:
-        assert driver.metadata is not None
-        self.drivers[driver.metadata.name or ""] = driver
+        self.drivers[meta.of(driver).name or ""] = driver
         self.generation += 1
 
     def remove_driver(self, name: str) -> None:
@@ -205,9 +203,7 @@ class Storage:
         self.generation += 1
 
     def put_capacity(self, capacity: storage_v1.CSIStorageCapacity) -> None:
-        m = capacity.metadata
-        assert m is not None
-        self.capacities[f"{m.namespace}/{m.name}"] = capacity
+        self.capacities[meta.key(capacity)] = capacity
         self.generation += 1
 
     def remove_capacity(self, key: str) -> None:
@@ -216,8 +212,7 @@ class Storage:
 
     def put_node(self, node: storage_v1.CSINode) -> None:
         """Takes a CSINode's limits."""
-        assert node.metadata is not None
-        name = node.metadata.name or ""
+        name = meta.of(node).name or ""
         self.remove_node(name)
         for driver, limit in limits_of(node).items():
             self.limits.setdefault(driver, {})[name] = limit
@@ -231,8 +226,8 @@ class Storage:
         self.generation += 1
 
     def put_attachment(self, attachment: storage_v1.VolumeAttachment) -> None:
-        m, spec = attachment.metadata, attachment.spec
-        assert m is not None and spec is not None
+        m, spec = meta.of(attachment), attachment.spec
+        assert spec is not None
         self.remove_attachment(m.name or "")
         source = spec.source.persistentVolumeName if spec.source is not None else None
         if source and spec.attacher:
