@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import pathlib
-import sys
-from typing import Any
-
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,12 +18,8 @@ from navarch.scheduler.core.profile import DEFAULT, Profile
 from navarch.scheduler.core.queue import QueuedPod
 from navarch.scheduler.core.terms import Reader
 from navarch.scheduler.core.view import At, Refusal, View
+from tests.unit.scheduler import clusters
 
-_spec = importlib.util.spec_from_file_location("scheduler_clusters", pathlib.Path(__file__).with_name("clusters.py"))
-assert _spec is not None and _spec.loader is not None
-clusters: Any = importlib.util.module_from_spec(_spec)
-sys.modules.setdefault(_spec.name, clusters)
-_spec.loader.exec_module(clusters)
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import pathlib
-import sys
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,21 +18,8 @@ from navarch.scheduler.core.profile import DEFAULT
 from navarch.scheduler.core.terms import Reader
 from navarch.scheduler.core.view import View
 from navarch.scheduler.core.volumes import binding
+from tests.unit.scheduler import clusters, reference, storages
 
-
-def _beside(name: str) -> ModuleType:
-    path = pathlib.Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"scheduler_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-reference: Any = _beside("reference")
-clusters: Any = _beside("clusters")
-storages: Any = _beside("storages")
 TIMES = int(os.environ.get("NAVARCH_SOAK", "1"))
 """How many times as many examples as usual: `make soak`."""
 MANY = settings(max_examples=300 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -74,6 +57,7 @@ def compare(core: Core, cluster: Any, pod: v1.Pod) -> None:
         for name, verdict in explained.verdicts.items():
             if "satisfy plugin" not in verdict.texts[0]:
                 expected = verdicts[name]
+                assert expected is not None
                 assert (verdict.plugin, tuple(sorted(verdict.texts)), verdict.final) == (expected.plugin, expected.texts, expected.final)
     elif explained.whole != "pod affinity terms conflict":
         assert {(v.plugin, v.texts[0]) for v in explained.verdicts.values()} == {reference.whole_refusal(cluster, pod)}

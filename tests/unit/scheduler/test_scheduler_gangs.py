@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import pathlib
-import sys
 from typing import Any
 
 import msgspec
@@ -18,12 +15,8 @@ from navarch.scheduler.core.decide import Chosen, Core, Unschedulable
 from navarch.scheduler.core.preempt import Preemptor
 from navarch.scheduler.core.profile import DEFAULT
 from navarch.scheduler.core.terms import PodInfo, Reader
+from tests.unit.scheduler import clusters
 
-_spec = importlib.util.spec_from_file_location("scheduler_clusters", pathlib.Path(__file__).with_name("clusters.py"))
-assert _spec is not None and _spec.loader is not None
-clusters: Any = importlib.util.module_from_spec(_spec)
-sys.modules.setdefault(_spec.name, clusters)
-_spec.loader.exec_module(clusters)
 MANY = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 
