@@ -27,6 +27,7 @@ from navarch.controllers.storage.protection import ClaimProtection, VolumeProtec
 from navarch.controllers.workloads import replicaset
 from navarch.controllers.workloads.deployment import DeploymentController
 from navarch.controllers.workloads.job import JobController
+from navarch.controllers.workloads.statefulset import StatefulSetController
 
 CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "namespace": NamespaceController,
@@ -36,6 +37,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "replicaset": replicaset.replica_sets,
     "replicationcontroller": replicaset.replication_controllers,
     "deployment": DeploymentController,
+    "statefulset": StatefulSetController,
     "endpoints": EndpointsController,
     "endpointslice": EndpointSliceController,
     "endpointslicemirroring": MirroringController,
@@ -60,7 +62,7 @@ _MISSING = frozenset(
         "daemonset", "device-taint-eviction", "disruption", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
         "legacy-serviceaccount-token-cleaner", "persistentvolume-attach-detach", "persistentvolume-expander", "podcertificaterequest-cleaner",
         "podgroup-protection", "resourceclaim", "resourcepoolstatusrequest", "selinux-warning", "service-ca-certificate-publisher",
-        "service-cidr", "statefulset", "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",
+        "service-cidr", "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",
         "validatingadmissionpolicy-status", "volumeattributesclass-protection",
     }
 )  # fmt: skip

@@ -109,6 +109,16 @@ def world() -> list[Object]:
         apps_v1.Deployment(metadata=meta("d"), spec=apps_v1.DeploymentSpec(replicas=2, selector=selector, template=template("w"))),
         apps_v1.ReplicaSet(metadata=meta("rs"), spec=apps_v1.ReplicaSetSpec(replicas=2, selector=selector, template=template("w"))),
         core_v1.ReplicationController(metadata=meta("rc"), spec=core_v1.ReplicationControllerSpec(replicas=2, template=template("rc"))),
+        apps_v1.StatefulSet(
+            metadata=meta("ss"),
+            spec=apps_v1.StatefulSetSpec(
+                replicas=2,
+                selector=meta_v1.LabelSelector(matchLabels={"app": "ss"}),
+                serviceName="ss",
+                template=template("ss"),
+                volumeClaimTemplates=[core_v1.PersistentVolumeClaim(metadata=meta_v1.ObjectMeta(name="data"), spec=claim_spec())],
+            ),
+        ),
         batch_v1.Job(
             metadata=meta("job"),
             spec=batch_v1.JobSpec(
