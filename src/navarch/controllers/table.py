@@ -25,6 +25,7 @@ from navarch.controllers.storage.binder import VolumeBinder
 from navarch.controllers.storage.ephemeral import EphemeralVolumeController
 from navarch.controllers.storage.protection import ClaimProtection, VolumeProtection
 from navarch.controllers.workloads import replicaset
+from navarch.controllers.workloads.daemonset import DaemonSetController
 from navarch.controllers.workloads.deployment import DeploymentController
 from navarch.controllers.workloads.job import JobController
 from navarch.controllers.workloads.statefulset import StatefulSetController
@@ -38,6 +39,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "replicationcontroller": replicaset.replication_controllers,
     "deployment": DeploymentController,
     "statefulset": StatefulSetController,
+    "daemonset": DaemonSetController,
     "endpoints": EndpointsController,
     "endpointslice": EndpointSliceController,
     "endpointslicemirroring": MirroringController,
@@ -59,7 +61,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
 _MISSING = frozenset(
     {
         "bootstrap-signer", "certificatesigningrequest-approving", "certificatesigningrequest-cleaner", "clusterrole-aggregation", "cronjob",
-        "daemonset", "device-taint-eviction", "disruption", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
+        "device-taint-eviction", "disruption", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
         "legacy-serviceaccount-token-cleaner", "persistentvolume-attach-detach", "persistentvolume-expander", "podcertificaterequest-cleaner",
         "podgroup-protection", "resourceclaim", "resourcepoolstatusrequest", "selinux-warning", "service-ca-certificate-publisher",
         "service-cidr", "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",

@@ -38,6 +38,16 @@ class ControlPlane:
     async def pods(self, ns: str, labels: str = "") -> list[core_v1.Pod]:
         return (await self.client.list(core_v1.Pod, ns, labels=labels))[0]
 
+    async def add_node(self, name: str, labels: dict[str, str] | None = None) -> None:
+        """A node on which pods have room."""
+        room: dict[str, str | int | float] = {"cpu": "8", "memory": "16Gi", "pods": "110"}
+        ready = core_v1.NodeCondition(type="Ready", status="True", reason="KubeletReady")
+        made = core_v1.Node(
+            metadata=meta_v1.ObjectMeta(name=name, labels={"kubernetes.io/hostname": name, **(labels or {})}),
+            status=core_v1.NodeStatus(capacity=room, allocatable=room, conditions=[ready]),
+        )
+        await self.client.create(made)
+
     async def kubectl(self, ns: str, *words: str) -> str:
         """What a kubectl command prints. AssertionError when it fails."""
         command = ["kubectl", f"--kubeconfig={self.config}", f"--namespace={ns}", *words]
@@ -70,10 +80,11 @@ async def running(folder: pathlib.Path, *, scheduler: bool = False) -> AsyncIter
     async def play() -> None:
         async with server.running() as api:
             config = api.write_kubeconfig(folder / "config")
+            controllers = api.write_kubeconfig(folder / "controllers", "system:kube-controller-manager")
             made = ControlPlane(api, config)
             found.append(made)
             async with tasks.Group() as group:
-                group.start("controllers", loop.run(loop.Options(str(config), leader_elect=False), ready.set))
+                group.start("controllers", loop.run(loop.Options(str(controllers), leader_elect=False), ready.set))
                 group.start("kubelet", made.kubelet.run())
                 if scheduler:
                     group.start("scheduler", scheduling.run(scheduling.Options(str(config), leader_elect=False)))

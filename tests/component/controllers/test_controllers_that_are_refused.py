@@ -119,6 +119,9 @@ def world() -> list[Object]:
                 volumeClaimTemplates=[core_v1.PersistentVolumeClaim(metadata=meta_v1.ObjectMeta(name="data"), spec=claim_spec())],
             ),
         ),
+        apps_v1.DaemonSet(
+            metadata=meta("ds"), spec=apps_v1.DaemonSetSpec(selector=meta_v1.LabelSelector(matchLabels={"app": "ds"}), template=template("ds"))
+        ),
         batch_v1.Job(
             metadata=meta("job"),
             spec=batch_v1.JobSpec(
