@@ -25,6 +25,7 @@ from navarch.controllers.storage.binder import VolumeBinder
 from navarch.controllers.storage.ephemeral import EphemeralVolumeController
 from navarch.controllers.storage.protection import ClaimProtection, VolumeProtection
 from navarch.controllers.workloads import replicaset
+from navarch.controllers.workloads.cronjob import CronJobController
 from navarch.controllers.workloads.daemonset import DaemonSetController
 from navarch.controllers.workloads.deployment import DeploymentController
 from navarch.controllers.workloads.job import JobController
@@ -49,6 +50,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "pod-garbage-collector": PodGcController,
     "resourcequota": QuotaController,
     "job": JobController,
+    "cronjob": CronJobController,
     "ttl-after-finished": TtlController,
     "persistentvolume-binder": VolumeBinder,
     "persistentvolumeclaim-protection": ClaimProtection,
@@ -60,7 +62,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
 
 _MISSING = frozenset(
     {
-        "bootstrap-signer", "certificatesigningrequest-approving", "certificatesigningrequest-cleaner", "clusterrole-aggregation", "cronjob",
+        "bootstrap-signer", "certificatesigningrequest-approving", "certificatesigningrequest-cleaner", "clusterrole-aggregation",
         "device-taint-eviction", "disruption", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
         "legacy-serviceaccount-token-cleaner", "persistentvolume-attach-detach", "persistentvolume-expander", "podcertificaterequest-cleaner",
         "podgroup-protection", "resourceclaim", "resourcepoolstatusrequest", "selinux-warning", "service-ca-certificate-publisher",

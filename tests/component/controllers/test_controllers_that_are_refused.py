@@ -122,6 +122,19 @@ def world() -> list[Object]:
         apps_v1.DaemonSet(
             metadata=meta("ds"), spec=apps_v1.DaemonSetSpec(selector=meta_v1.LabelSelector(matchLabels={"app": "ds"}), template=template("ds"))
         ),
+        batch_v1.CronJob(
+            metadata=meta("cron"),
+            spec=batch_v1.CronJobSpec(
+                schedule="@every 1s",
+                jobTemplate=batch_v1.JobTemplateSpec(
+                    spec=batch_v1.JobSpec(
+                        template=core_v1.PodTemplateSpec(
+                            spec=core_v1.PodSpec(restartPolicy="Never", containers=[core_v1.Container(name="c", image="one")])
+                        )
+                    )
+                ),
+            ),
+        ),
         batch_v1.Job(
             metadata=meta("job"),
             spec=batch_v1.JobSpec(

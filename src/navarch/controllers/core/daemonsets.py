@@ -15,6 +15,7 @@ import msgspec
 
 from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
+from navarch.api.scalars import Object
 from navarch.controllers.core import revisions, shares, templates
 from navarch.lib import integers
 from navarch.objects import affinity, meta, pods, tolerations
@@ -65,7 +66,7 @@ def revision_of(owner: apps_v1.DaemonSet, current: apps_v1.ControllerRevision) -
     return Revision(hash_of(current), None if generation is None else str(generation))
 
 
-def hash_of(obj: core_v1.Pod | apps_v1.ControllerRevision) -> str:
+def hash_of(obj: Object) -> str:
     """The hash of the template that a pod was made from, or that a revision holds."""
     return (meta.of(obj).labels or {}).get(revisions.HASH_LABEL, "")
 
