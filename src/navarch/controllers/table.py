@@ -20,6 +20,7 @@ from navarch.controllers.network.mirroring import MirroringController
 from navarch.controllers.nodes.addresses import NodeAddressController
 from navarch.controllers.nodes.eviction import TaintEvictionController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
+from navarch.controllers.policy.disruption import DisruptionController
 from navarch.controllers.policy.quota import QuotaController
 from navarch.controllers.storage.binder import VolumeBinder
 from navarch.controllers.storage.ephemeral import EphemeralVolumeController
@@ -49,6 +50,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "taint-eviction": TaintEvictionController,
     "pod-garbage-collector": PodGcController,
     "resourcequota": QuotaController,
+    "disruption": DisruptionController,
     "job": JobController,
     "cronjob": CronJobController,
     "ttl-after-finished": TtlController,
@@ -63,7 +65,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
 _MISSING = frozenset(
     {
         "bootstrap-signer", "certificatesigningrequest-approving", "certificatesigningrequest-cleaner", "clusterrole-aggregation",
-        "device-taint-eviction", "disruption", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
+        "device-taint-eviction", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
         "legacy-serviceaccount-token-cleaner", "persistentvolume-attach-detach", "persistentvolume-expander", "podcertificaterequest-cleaner",
         "podgroup-protection", "resourceclaim", "resourcepoolstatusrequest", "selinux-warning", "service-ca-certificate-publisher",
         "service-cidr", "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",

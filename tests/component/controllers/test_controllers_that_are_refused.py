@@ -19,6 +19,7 @@ from navarch.api.batch import v1 as batch_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.api.policy import v1 as policy_v1
 from navarch.api.scalars import Object
 from navarch.client.events import Recorder
 from navarch.client.rest import Client, Request
@@ -141,6 +142,10 @@ def world() -> list[Object]:
                 ttlSecondsAfterFinished=0,
                 template=core_v1.PodTemplateSpec(spec=core_v1.PodSpec(restartPolicy="Never", containers=[core_v1.Container(name="c", image="one")])),
             ),
+        ),
+        policy_v1.PodDisruptionBudget(
+            metadata=meta("pdb"),
+            spec=policy_v1.PodDisruptionBudgetSpec(maxUnavailable=1, selector=meta_v1.LabelSelector(matchLabels={"app": "plain"})),
         ),
         core_v1.Service(metadata=meta("svc"), spec=core_v1.ServiceSpec(selector={"app": "plain"}, ports=[core_v1.ServicePort(port=80)])),
         core_v1.Service(metadata=meta("bare"), spec=core_v1.ServiceSpec(ports=[core_v1.ServicePort(port=80)])),
