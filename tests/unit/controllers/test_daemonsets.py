@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.controllers.core import daemonsets
+from navarch.controllers.engine.expectations import Expectations
 from navarch.controllers.workloads.daemonset import FailedPods
 from navarch.objects import meta, pods
 
@@ -206,6 +208,38 @@ def test_bounds_hold_at_every_step_whatever_fails(surge: int | str, unavailable:
     assert world.places() == {f"n{i}": ["two"] for i in range(count)}
     plan = world.decide()
     assert not plan.create and not plan.delete, "applied, the plan is empty"
+
+
+@settings(max_examples=100, deadline=None)
+@given(SHARES, st.integers(0, 2**32))
+def test_a_cache_that_lags_makes_nothing_twice(surge: int | str, seed: int) -> None:
+    """The pass sees an old world; what it did before is awaited, as `OwnedPods` awaits it."""
+    chance = random.Random(seed)
+    world, expected = World(daemon_set(surge, 0 if surge else 1), "n0", "n1", "n2", "n3"), Expectations()
+    seen: list[core_v1.Pod] = []
+    known: set[str] = set()
+    for _ in range(60):
+        if chance.random() < 0.4:
+            seen = list(world.pods.values())
+            there = {meta.of(p).uid or "" for p in seen}
+            expected.created("k", len(there - known))
+            for uid in known - there | {meta.of(p).uid or "" for p in seen if meta.deleted(p)}:
+                expected.deleted("k", uid)
+            known |= there
+        if expected.fulfilled("k", 0.0):
+            plan = daemonsets.decide(world.owner, list(world.nodes.values()), seen, world.revision, NOW)
+            expected.expect("k", len(plan.create), [meta.of(p).uid or "" for p in plan.delete], 0.0)
+            for place in plan.create:
+                world.create(place)
+            for pod in plan.delete:
+                world.delete(world.pods.get(meta.of(pod).name or "", pod))
+        made = Counter((daemonsets.node_of(p), daemonsets.hash_of(p)) for p in world.pods.values() if not meta.deleted(p))
+        assert all(count == 1 for count in made.values()), "one of each template a node, at most"
+        if chance.random() < 0.1:
+            world.hash = chance.choice(["one", "two"])
+        for held in [n for n, p in world.pods.items() if chance.random() < 0.3 and (not pods.is_ready(p) or meta.deleted(p))]:
+            world.live(held)
+    world.settle()
 
 
 @settings(max_examples=100, deadline=None)
