@@ -68,7 +68,7 @@ class UpdateClaim:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """A pod cannot be made (or brought in line) now."""
+    """A pod cannot be made or brought in line now, as an event tells; `verb` is "" when nothing is told."""
 
     verb: str
     pod: core_v1.Pod
@@ -205,7 +205,7 @@ class _Pass:
         if phase(pod) == "Pending":
             missing, problem = self._missing_claims(ordinal)
             if problem:
-                return [Fail("Create", pod, problem)], True
+                return [Fail("", pod, problem)], True
             if missing:
                 steps.append(CreateClaims(pod, missing))
         if self.ordered and (meta.deleted(pod) or not self._settled(pod)):

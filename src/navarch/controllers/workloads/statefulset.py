@@ -129,7 +129,8 @@ class StatefulSetController(Reconciler):
                 await self._update_claim(owner, claim, pod, conflict)
             case statefulsets.Fail(verb, pod, message):
                 error = errors.Conflict(message)
-                self._owned.tell(owner, verb, meta.of(pod).name or "", error)
+                if verb:
+                    self._owned.tell(owner, verb, meta.of(pod).name or "", error)
                 raise error
             case _:
                 assert_never(step)
