@@ -159,3 +159,28 @@ async def test_history_is_cut_at_its_limit(cluster: ControlPlane, ns: str) -> No
     await waiting.until(two)
     with pytest.raises(errors.NotFound):
         await cluster.client.get(core_v1.Pod, "web-1", ns)
+
+
+async def test_orphans_are_adopted_with_their_history(cluster: ControlPlane, ns: str) -> None:
+    await cluster.client.create(stateful_set(ns, 2))
+    before = await rolled_out(cluster, ns)
+    pods = {p.metadata.uid for p in await cluster.pods(ns) if p.metadata}
+    await cluster.client.delete(apps_v1.StatefulSet, "web", ns, propagation="Orphan")
+
+    async def gone() -> bool:
+        return not (await cluster.client.list(apps_v1.StatefulSet, ns))[0]
+
+    await waiting.until(gone)
+    await cluster.client.create(stateful_set(ns, 2))
+    after = await rolled_out(cluster, ns)
+    assert {p.metadata.uid for p in await cluster.pods(ns) if p.metadata} == pods
+    assert before.status is not None and after.status is not None and after.status.currentRevision == before.status.currentRevision
+    assert len((await cluster.client.list(apps_v1.ControllerRevision, ns))[0]) == 1
+
+
+async def test_a_set_of_a_parallel_policy_is_made_at_once_and_starts_where_it_is_told_to(cluster: ControlPlane, ns: str) -> None:
+    cluster.lives[ns] = lambda pod: "Running"
+    await cluster.client.create(stateful_set(ns, 3, podManagementPolicy="Parallel", ordinals=apps_v1.StatefulSetOrdinals(start=4)))
+    await waiting.until(lambda: names(cluster, ns, ["web-4", "web-5", "web-6"]))
+    await cluster.client.patch(apps_v1.StatefulSet, "web", {"spec": {"ordinals": {"start": 5}}}, ns)
+    await waiting.until(lambda: names(cluster, ns, ["web-5", "web-6", "web-7"]))

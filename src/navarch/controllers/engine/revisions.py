@@ -110,6 +110,8 @@ class OwnedRevisions(Generic[Owner]):
                 m = meta.of(made)
                 live = await self._context.client.get(apps_v1.ControllerRevision, m.name or "", m.namespace or "")
                 holder = ownership.controller_of(live)
+                if live.data == made.data and holder is None:
+                    raise errors.Conflict(f"revision {m.name} of {meta.key(owner)} waits to be adopted") from None
                 if live.data == made.data and holder is not None and holder.uid == meta.of(owner).uid:
                     return self._note(owner, live), tried
         raise errors.Conflict(f"{_MOST_COLLISIONS} names for a revision of {meta.key(owner)} are taken")

@@ -69,6 +69,8 @@ class StatefulSetController(Reconciler):
         held = await self._revisions.of(owner)
         pods = await self._owned.claim(owner, lambda p: statefulsets.ordinal_of(owner, p) is not None)
         history = await self._history(owner, held)
+        if history is None:
+            return None
         plan = statefulsets.decide(owner, pods, self._claim_of(owner), history, now, caught_up=self._owned.caught_up(owner))
         failure = await self._act(owner, plan)
         await self._write(owner, plan.status)
@@ -83,10 +85,16 @@ class StatefulSetController(Reconciler):
         namespace = meta.of(owner).namespace or ""
         return lambda name: self._claims.get(name, namespace)
 
-    async def _history(self, owner: apps_v1.StatefulSet, held: Sequence[apps_v1.ControllerRevision]) -> statefulsets.Revisions:
+    async def _history(self, owner: apps_v1.StatefulSet, held: Sequence[apps_v1.ControllerRevision]) -> statefulsets.Revisions | None:
+        """The revisions, the template's made where it is missing; for a set that goes nothing is made, and None says that none is left."""
         spec = statefulsets.spec_of(owner)
         collisions = (owner.status.collisionCount if owner.status else 0) or 0
-        update, collisions = await self._revisions.ensure(owner, held, spec.template or core_v1.PodTemplateSpec(), collisions)
+        if not meta.deleted(owner):
+            update, collisions = await self._revisions.ensure(owner, held, spec.template or core_v1.PodTemplateSpec(), collisions)
+        elif held:
+            update = held[-1]
+        else:
+            return None
         return statefulsets.Revisions(statefulsets.current_of(owner, held, update), update, collisions)
 
     # ---- acting ----
