@@ -20,13 +20,17 @@ from navarch.controllers.network.mirroring import MirroringController
 from navarch.controllers.nodes.addresses import NodeAddressController
 from navarch.controllers.nodes.eviction import TaintEvictionController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
+from navarch.controllers.policy.disruption import DisruptionController
 from navarch.controllers.policy.quota import QuotaController
 from navarch.controllers.storage.binder import VolumeBinder
 from navarch.controllers.storage.ephemeral import EphemeralVolumeController
 from navarch.controllers.storage.protection import ClaimProtection, VolumeProtection
 from navarch.controllers.workloads import replicaset
+from navarch.controllers.workloads.cronjob import CronJobController
+from navarch.controllers.workloads.daemonset import DaemonSetController
 from navarch.controllers.workloads.deployment import DeploymentController
 from navarch.controllers.workloads.job import JobController
+from navarch.controllers.workloads.statefulset import StatefulSetController
 
 CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "namespace": NamespaceController,
@@ -36,6 +40,8 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "replicaset": replicaset.replica_sets,
     "replicationcontroller": replicaset.replication_controllers,
     "deployment": DeploymentController,
+    "statefulset": StatefulSetController,
+    "daemonset": DaemonSetController,
     "endpoints": EndpointsController,
     "endpointslice": EndpointSliceController,
     "endpointslicemirroring": MirroringController,
@@ -44,7 +50,9 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "taint-eviction": TaintEvictionController,
     "pod-garbage-collector": PodGcController,
     "resourcequota": QuotaController,
+    "disruption": DisruptionController,
     "job": JobController,
+    "cronjob": CronJobController,
     "ttl-after-finished": TtlController,
     "persistentvolume-binder": VolumeBinder,
     "persistentvolumeclaim-protection": ClaimProtection,
@@ -56,11 +64,11 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
 
 _MISSING = frozenset(
     {
-        "bootstrap-signer", "certificatesigningrequest-approving", "certificatesigningrequest-cleaner", "clusterrole-aggregation", "cronjob",
-        "daemonset", "device-taint-eviction", "disruption", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
+        "bootstrap-signer", "certificatesigningrequest-approving", "certificatesigningrequest-cleaner", "clusterrole-aggregation",
+        "device-taint-eviction", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
         "legacy-serviceaccount-token-cleaner", "persistentvolume-attach-detach", "persistentvolume-expander", "podcertificaterequest-cleaner",
         "podgroup-protection", "resourceclaim", "resourcepoolstatusrequest", "selinux-warning", "service-ca-certificate-publisher",
-        "service-cidr", "statefulset", "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",
+        "service-cidr", "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",
         "validatingadmissionpolicy-status", "volumeattributesclass-protection",
     }
 )  # fmt: skip

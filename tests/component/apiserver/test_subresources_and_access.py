@@ -139,6 +139,56 @@ async def test_eviction_asks_the_budget(http: Any, ns: str) -> None:
     assert (await http("GET", f"{budgets}/b")).json["status"]["disruptionsAllowed"] == 0
 
 
+async def budgeted(http: Any, ns: str, status: dict[str, Any], *, ready: bool = True, **spec: Any) -> Any:
+    """A running pod `p` under a budget `b` of this status. Returns what evicts it."""
+    budgets = f"/apis/policy/v1/namespaces/{ns}/poddisruptionbudgets"
+    body = {"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "p"}}, **spec}}
+    made = (await http("POST", budgets, {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", **body})).json
+    await http("PUT", f"{budgets}/b/status", made | {"status": {"observedGeneration": 1, "expectedPods": 1, **status}})
+    await http("POST", at(ns, "pods"), pod("p", nodeName="n1"))
+    running = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}}
+    await http("PATCH", at(ns, "pods", "p", "status"), running, media=MERGE)
+
+    async def evict(**options: Any) -> Any:
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}, "deleteOptions": options or None}
+        return await http("POST", at(ns, "pods", "p", "eviction"), eviction)
+
+    return evict
+
+
+@pytest.mark.parametrize(
+    ("policy", "healthy", "status"),
+    [(None, 1, 201), ("IfHealthyBudget", 1, 201), ("IfHealthyBudget", 0, 429), ("AlwaysAllow", 0, 201)],
+)
+async def test_unhealthy_pods_go_by_the_budgets_policy(http: Any, ns: str, policy: str | None, healthy: int, status: int) -> None:
+    held = {"disruptionsAllowed": 0, "currentHealthy": healthy, "desiredHealthy": 1}
+    evict = await budgeted(http, ns, held, ready=False, unhealthyPodEvictionPolicy=policy)
+    assert (await evict()).status == status
+
+
+async def test_an_eviction_that_asks_for_a_dry_run_or_another_pod_changes_nothing(http: Any, ns: str) -> None:
+    evict = await budgeted(http, ns, {"disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1})
+    before = (await http("GET", at(ns, "pods", "p"))).json
+    assert (await evict(dryRun=["All"])).status == 201
+    assert (await http("GET", at(ns, "pods", "p"))).json == before
+    allowed = f"/apis/policy/v1/namespaces/{ns}/poddisruptionbudgets/b"
+    assert (await http("GET", allowed)).json["status"]["disruptionsAllowed"] == 1
+    refused = await evict(preconditions={"uid": "another"})
+    assert (refused.status, refused.reason) == (409, "Conflict")
+    assert (await http("GET", at(ns, "pods", "p"))).json == before
+    await http("PUT", f"{allowed}/status", (await http("GET", allowed)).json | {"status": {"observedGeneration": 1, "disruptionsAllowed": 1}})
+    assert (await evict(preconditions={"resourceVersion": before["metadata"]["resourceVersion"]})).status == 201
+
+
+async def test_a_budget_that_could_not_be_counted_says_why(http: Any, ns: str) -> None:
+    failed = {"type": "DisruptionAllowed", "status": "False", "reason": "SyncFailed", "message": "found no controllers", "observedGeneration": 1}
+    failed["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+    evict = await budgeted(http, ns, {"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 0, "conditions": [failed]})
+    refused = await evict()
+    said = "The disruption budget b does not allow evicting pods currently because it failed sync: found no controllers"
+    assert (refused.status, refused.json["details"]["causes"][0]["message"]) == (429, said)
+
+
 async def test_ephemeral_containers(http: Any, ns: str) -> None:
     await http("POST", at(ns, "pods"), pod("p"))
     patch = {"spec": {"ephemeralContainers": [{"name": "debug", "image": "d"}]}}

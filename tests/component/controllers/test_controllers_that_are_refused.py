@@ -19,6 +19,7 @@ from navarch.api.batch import v1 as batch_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.api.policy import v1 as policy_v1
 from navarch.api.scalars import Object
 from navarch.client.events import Recorder
 from navarch.client.rest import Client, Request
@@ -109,12 +110,42 @@ def world() -> list[Object]:
         apps_v1.Deployment(metadata=meta("d"), spec=apps_v1.DeploymentSpec(replicas=2, selector=selector, template=template("w"))),
         apps_v1.ReplicaSet(metadata=meta("rs"), spec=apps_v1.ReplicaSetSpec(replicas=2, selector=selector, template=template("w"))),
         core_v1.ReplicationController(metadata=meta("rc"), spec=core_v1.ReplicationControllerSpec(replicas=2, template=template("rc"))),
+        apps_v1.StatefulSet(
+            metadata=meta("ss"),
+            spec=apps_v1.StatefulSetSpec(
+                replicas=2,
+                selector=meta_v1.LabelSelector(matchLabels={"app": "ss"}),
+                serviceName="ss",
+                template=template("ss"),
+                volumeClaimTemplates=[core_v1.PersistentVolumeClaim(metadata=meta_v1.ObjectMeta(name="data"), spec=claim_spec())],
+            ),
+        ),
+        apps_v1.DaemonSet(
+            metadata=meta("ds"), spec=apps_v1.DaemonSetSpec(selector=meta_v1.LabelSelector(matchLabels={"app": "ds"}), template=template("ds"))
+        ),
+        batch_v1.CronJob(
+            metadata=meta("cron"),
+            spec=batch_v1.CronJobSpec(
+                schedule="@every 1s",
+                jobTemplate=batch_v1.JobTemplateSpec(
+                    spec=batch_v1.JobSpec(
+                        template=core_v1.PodTemplateSpec(
+                            spec=core_v1.PodSpec(restartPolicy="Never", containers=[core_v1.Container(name="c", image="one")])
+                        )
+                    )
+                ),
+            ),
+        ),
         batch_v1.Job(
             metadata=meta("job"),
             spec=batch_v1.JobSpec(
                 ttlSecondsAfterFinished=0,
                 template=core_v1.PodTemplateSpec(spec=core_v1.PodSpec(restartPolicy="Never", containers=[core_v1.Container(name="c", image="one")])),
             ),
+        ),
+        policy_v1.PodDisruptionBudget(
+            metadata=meta("pdb"),
+            spec=policy_v1.PodDisruptionBudgetSpec(maxUnavailable=1, selector=meta_v1.LabelSelector(matchLabels={"app": "plain"})),
         ),
         core_v1.Service(metadata=meta("svc"), spec=core_v1.ServiceSpec(selector={"app": "plain"}, ports=[core_v1.ServicePort(port=80)])),
         core_v1.Service(metadata=meta("bare"), spec=core_v1.ServiceSpec(ports=[core_v1.ServicePort(port=80)])),

@@ -160,12 +160,12 @@ def test_lists_are_given_at_once_or_one_by_one() -> None:
 def test_controllers_by_either_name() -> None:
     every = set(controllers.CONTROLLERS)
     assert set(controllers.chosen(("*",))) == every
-    assert set(controllers.chosen(("*", "-job-controller", "-statefulset"))) == every - {"job"}
+    assert set(controllers.chosen(("*", "-job-controller", "-selinux-warning"))) == every - {"job"}
     assert set(controllers.chosen(("deployment-controller", "endpointslice-mirroring-controller"))) == {"deployment", "endpointslicemirroring"}
     with pytest.raises(ValueError, match='"nope" is not in the list of known controllers'):
         controllers.chosen(("*", "-nope"))
-    with pytest.raises(ValueError, match='does not have "statefulset-controller"'):
-        controllers.chosen(("*", "statefulset-controller"))
+    with pytest.raises(ValueError, match='does not have "selinux-warning-controller"'):
+        controllers.chosen(("*", "selinux-warning-controller"))
 
 
 def test_a_kubelet_knows_its_modes() -> None:

@@ -8,6 +8,7 @@ Upstream counterpart: pkg/registry/core/pod/storage/eviction.go.
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
 
 from navarch.api.core import v1 as core_v1
@@ -19,8 +20,11 @@ from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import delete, get, update
 from navarch.apiserver.watch_cache import Entry, Scope
-from navarch.machinery import codec, errors, selectors, timestamps
+from navarch.machinery import codec, errors, field, selectors, timestamps
 
+_TRIES = 20
+"""How often somebody else's write may come between before an eviction is given up."""
+_MOST_DISRUPTED = 2000
 _SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
@@ -35,26 +39,63 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     info = context.info
     if eviction.metadata is not None and eviction.metadata.name not in (None, "", info.name):
         raise errors.BadRequest("name in URL does not match name in Eviction object")
-    options = eviction.deleteOptions or meta_v1.DeleteOptions()
-    entry = get.entry_of(served, info.name, info.namespace)
-    pod = codec.decode(core_v1.Pod, entry.body)
-    if not _free(pod):
-        await _use_budget(context, server, pod)
-    if not (context.dry_run or options.dryRun):
-        await _mark(context, served, server)
-    await delete.delete(context, served, server, info.name, info.namespace, options)
-    return answers.of_object(context, _SUCCESS, 201)
-
-
-async def _mark(context: Context, served: Served, server: Server) -> None:
-    """Notes on the pod why it goes: the condition DisruptionTarget."""
-    info = context.info
+    options = _options(context, eviction)
+    tries = 0
     while True:
+        tries += 1
+        entry = get.entry_of(served, info.name, info.namespace)
+        pod = codec.decode(core_v1.Pod, entry.body)
+        budget, as_seen = "", _may_become_ready(pod)
+        if not _free(pod):
+            budget, as_seen = await _use_budget(context, server, pod, bool(options.dryRun))
+        try:
+            await _evict(context, served, server, options, entry if as_seen else None)
+        except errors.Conflict:
+            pinned = options.preconditions is not None and options.preconditions.resourceVersion is not None
+            if not as_seen or pinned or (tries >= _TRIES and not budget):
+                raise
+            if budget:  # the pod may have become ready: its budget has to be asked anew
+                raise _refuse(f"The disruption budget {budget} is still being processed by the server.", 10) from None
+        else:
+            return answers.of_object(context, _SUCCESS, 201)
+
+
+def _options(context: Context, eviction: policy_v1.Eviction) -> meta_v1.DeleteOptions:
+    """How the pod is to be deleted; a dry run is one wherever it is asked for."""
+    options = eviction.deleteOptions or meta_v1.DeleteOptions()
+    if options.ignoreStoreReadErrorWithClusterBreakingPotential:
+        why = "can not be set for pod eviction, try after removing the option"
+        path = "deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential"
+        raise field.invalid_error("policy", "Eviction", context.info.name, [field.invalid(path, True, why)])
+    if context.dry_run and not options.dryRun:
+        return msgspec.structs.replace(options, dryRun=["All"])
+    return options
+
+
+async def _evict(context: Context, served: Served, server: Server, options: meta_v1.DeleteOptions, seen: Entry | None) -> None:
+    """Notes on the pod why it goes, and deletes it. Conflict when it is not as the caller, or `seen`, says."""
+    info = context.info
+    asked = options.preconditions or meta_v1.Preconditions()
+    if seen is not None and asked.resourceVersion is None:
+        asked = msgspec.structs.replace(asked, resourceVersion=str(seen.version))
+    if not options.dryRun:
+        version = await _mark(context, served, server, asked)
+        if asked.resourceVersion is not None:
+            asked = msgspec.structs.replace(asked, resourceVersion=str(version))
+    options = msgspec.structs.replace(options, preconditions=asked)
+    await delete.delete(context, served, server, info.name, info.namespace, options)
+
+
+async def _mark(context: Context, served: Served, server: Server, asked: meta_v1.Preconditions) -> int:
+    """Notes on the pod why it goes: the condition DisruptionTarget. The pod's version afterwards."""
+    info = context.info
+    for _ in range(_TRIES):
         entry = get.entry_of(served, info.name, info.namespace)
         pod: core_v1.Pod = update.current(served, entry)
+        delete.check_preconditions(served, entry, pod, meta_v1.DeleteOptions(preconditions=asked))
         status = pod.status = pod.status or core_v1.PodStatus()
         if any(c.type == "DisruptionTarget" and c.status == "True" for c in status.conditions or ()):
-            return
+            return entry.version
         condition = core_v1.PodCondition(
             type="DisruptionTarget",
             status="True",
@@ -64,8 +105,10 @@ async def _mark(context: Context, served: Served, server: Server) -> None:
             observedGeneration=pod.metadata.generation if pod.metadata else None,
         )
         status.conditions = [*(c for c in status.conditions or () if c.type != "DisruptionTarget"), condition]
-        if await server.storage.put(served, entry.name, entry.namespace, codec.encode(pod), entry.version) is not None:
-            return
+        written = await server.storage.put(served, entry.name, entry.namespace, codec.encode(pod), entry.version)
+        if written is not None:
+            return written
+    raise errors.conflict("", "pods", info.name, "the object has been modified; please apply your changes to the latest version and try again")
 
 
 def _free(pod: core_v1.Pod) -> bool:
@@ -86,24 +129,31 @@ def _budgets(server: Server, pod: core_v1.Pod) -> list[Entry]:
     return found
 
 
-async def _use_budget(context: Context, server: Server, pod: core_v1.Pod) -> None:
-    """Takes one disruption from the pod's budget. TooManyRequests when there is none to take."""
+def _may_become_ready(pod: core_v1.Pod) -> bool:
+    """Whether a pod that is no disruption now may be one when it is deleted: it is deleted only as it was seen."""
+    phase = pod.status.phase if pod.status else None
+    return phase not in ("Succeeded", "Failed") and not (pod.metadata is not None and pod.metadata.deletionTimestamp is not None)
+
+
+async def _use_budget(context: Context, server: Server, pod: core_v1.Pod, dry: bool) -> tuple[str, bool]:
+    """Takes one disruption from the pod's budget. Its name, and whether the pod goes without, as it was seen; TooManyRequests when none is left."""
     served = server.catalog.of("policy", "poddisruptionbudgets")
-    while True:
+    name = ""
+    for _ in range(_TRIES):
         entries = _budgets(server, pod)
         if not entries:
-            return
+            return "", False
         if len(entries) > 1:
             raise errors.internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")
-        budget: policy_v1.PodDisruptionBudget = update.current(served, entries[0])
+        entry = entries[0]
+        name = entry.name
+        budget: policy_v1.PodDisruptionBudget = update.current(served, entry)
         if _ready_exempt(budget, pod):
-            return
+            return name, True
         _take(budget, pod)
-        if context.dry_run:
-            return
-        e = entries[0]
-        if await server.storage.put(served, e.name, e.namespace, codec.encode(budget), e.version) is not None:
-            return
+        if dry or await server.storage.put(served, name, entry.namespace, codec.encode(budget), entry.version) is not None:
+            return name, False
+    raise errors.Timeout(f'couldn\'t update PodDisruptionBudget "{name}" due to conflicts', retry_after=10)
 
 
 def _ready_exempt(budget: policy_v1.PodDisruptionBudget, pod: core_v1.Pod) -> bool:
@@ -128,12 +178,41 @@ def _take(budget: policy_v1.PodDisruptionBudget, pod: core_v1.Pod) -> None:
         raise _refuse(f"The disruption budget {name} is still being processed by the server.", 10)
     if allowed < 0:
         raise errors.Forbidden("pdb disruptions allowed is negative", kind="poddisruptionbudgets", group="policy", name=name or "")
+    if len(status.disruptedPods or ()) > _MOST_DISRUPTED:
+        why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        raise errors.forbidden("policy", "poddisruptionbudgets", name or "", why)
     if allowed == 0:
-        current, desired = status.currentHealthy or 0, status.desiredHealthy or 0
-        raise _refuse(f"The disruption budget {name} needs {desired} healthy pods and has {current} currently", 0)
+        raise _refuse(_why_not(name or "", status), 0)
     status.disruptionsAllowed = allowed - 1
+    if allowed == 1:
+        status.conditions = _exhausted(status)
     status.disruptedPods = (status.disruptedPods or {}) | {pod.metadata.name or "": timestamps.seconds(writing.now())}
     budget.status = status
+
+
+def _why_not(name: str, status: policy_v1.PodDisruptionBudgetStatus) -> str:
+    """Why a budget has no disruption left."""
+    held = next((c for c in status.conditions or () if c.type == "DisruptionAllowed" and c.status == "False" and c.message), None)
+    if held is not None and held.reason == "SyncFailed":
+        return f"The disruption budget {name} does not allow evicting pods currently because it failed sync: {held.message}"
+    current, desired = status.currentHealthy or 0, status.desiredHealthy or 0
+    if current <= desired:
+        return f"The disruption budget {name} needs {desired} healthy pods and has {current} currently"
+    shown = f" ({held.reason}): {held.message}" if held is not None else ""
+    return f"The disruption budget {name} does not allow evicting pods currently{shown}"
+
+
+def _exhausted(status: policy_v1.PodDisruptionBudgetStatus) -> list[meta_v1.Condition]:
+    """The conditions when the last disruption was taken."""
+    made = meta_v1.Condition(
+        type="DisruptionAllowed",
+        status="False",
+        reason="InsufficientPods",
+        message="",
+        lastTransitionTime=timestamps.seconds(writing.now()),
+        observedGeneration=status.observedGeneration,
+    )
+    return [*(c for c in status.conditions or () if c.type != "DisruptionAllowed"), made]
 
 
 def _refuse(detail: str, seconds: int) -> errors.TooManyRequests:

@@ -135,7 +135,7 @@ async def delete(
     async def once() -> tuple[Entry, bytes, bool] | None:
         entry = getting.entry_of(served, name, namespace)
         old = updating.current(served, entry)
-        _check_preconditions(served, entry, old, options)
+        check_preconditions(served, entry, old, options)
         attributes = admission.Attributes(context, served, "DELETE", name, namespace, None, old, dry_run=dry, options=options)
         await admission.mutate(attributes, server)
         await admission.validate(attributes, server)
@@ -145,7 +145,8 @@ async def delete(
     return await contention.until_written(server.storage.mutex, served.store_key(name, namespace), once, patient=False)
 
 
-def _check_preconditions(served: Served, entry: Entry, old: Obj, options: meta_v1.DeleteOptions) -> None:
+def check_preconditions(served: Served, entry: Entry, old: Obj, options: meta_v1.DeleteOptions) -> None:
+    """Conflict when the object is not the one, or not in the version, that was asked for."""
     asked = options.preconditions
     if asked is None:
         return

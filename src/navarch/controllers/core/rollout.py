@@ -14,6 +14,7 @@ import msgspec
 from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.controllers.core import shares
 from navarch.lib import integers
 from navarch.machinery import codec, names, timestamps
 from navarch.objects import meta
@@ -45,18 +46,6 @@ def actual(rs: apps_v1.ReplicaSet) -> int:
     return (rs.status.replicas if rs.status else 0) or 0
 
 
-def _share(value: int | str | None, total: int, *, up: bool) -> int:
-    """An absolute number, or a percentage of the total."""
-    if value is None:
-        return 0
-    if isinstance(value, int):
-        return value
-    if value.endswith("%"):
-        scaled = int(value[:-1]) * total
-        return -(-scaled // 100) if up else scaled // 100
-    return int(value)
-
-
 def bounds(deployment: apps_v1.Deployment) -> tuple[int, int]:
     """(maxSurge, maxUnavailable) as numbers; both zero would stand still, so then one may be unavailable."""
     spec = spec_of(deployment)
@@ -64,8 +53,8 @@ def bounds(deployment: apps_v1.Deployment) -> tuple[int, int]:
     if strategy is None or strategy.type != "RollingUpdate" or strategy.rollingUpdate is None:
         return 0, 0
     total = spec.replicas or 0
-    surge = _share(strategy.rollingUpdate.maxSurge, total, up=True)
-    unavailable = _share(strategy.rollingUpdate.maxUnavailable, total, up=False)
+    surge = shares.of(strategy.rollingUpdate.maxSurge, total, up=True)
+    unavailable = shares.of(strategy.rollingUpdate.maxUnavailable, total, up=False)
     if surge == 0 and unavailable == 0:
         unavailable = 1
     return surge, min(unavailable, total)

@@ -27,14 +27,31 @@ from navarch.objects import meta, ownership
 Owner = TypeVar("Owner", bound=Object)
 T = TypeVar("T", bound=Object)
 _DELETING_NAMESPACE = "being terminated"
+Told = Callable[[str, Any, str, BaseException | None], tuple[str, str]]
+"""From a verb ("Create", "Delete", "Update"), an owner, a pod's name and an error to the reason and the message of an event."""
+
+
+def pod_event(verb: str, owner: Object, name: str, error: BaseException | None) -> tuple[str, str]:
+    """The words of upstream's RealPodControl."""
+    if error is None:
+        return f"Successful{verb}", f"{verb}d pod: {name}"
+    return f"Failed{verb}", f"Error {verb.lower()[:-1]}ing: {error}"
 
 
 class OwnedPods(Generic[Owner]):
     """The pods of the owners of one kind."""
 
-    def __init__(self, context: Context, kind: type[Owner], component: str, selector: Callable[[Owner], selectors.Selector]) -> None:
-        """`component` is whose events tell of pods that were made; `selector` which pods an owner wants."""
+    def __init__(
+        self,
+        context: Context,
+        kind: type[Owner],
+        component: str,
+        selector: Callable[[Owner], selectors.Selector],
+        told: Told = pod_event,
+    ) -> None:
+        """`component` is whose events tell of pods that were made, in the words of `told`; `selector` which pods an owner wants."""
         self._context = context
+        self._told = told
         self._kind = kind
         self._selector = selector
         self._events = context.recorder.named(component)
@@ -104,20 +121,30 @@ class OwnedPods(Generic[Owner]):
         """Takes back creations that were announced."""
         self._expected.created(meta.key(owner), count)
 
+    def will_not_delete(self, owner: Owner, pods: Iterable[core_v1.Pod]) -> None:
+        """Takes back deletions that were announced."""
+        for pod in pods:
+            self._expected.deleted(meta.key(owner), meta.of(pod).uid or "")
+
     async def create(self, owner: Owner, pod: core_v1.Pod) -> core_v1.Pod:
         """Makes a pod and tells of it. ApiError; a creation that failed is awaited no more."""
         try:
             made = await self._context.client.create(pod)
         except errors.ApiError as error:
             self._expected.created(meta.key(owner))
-            if not in_deleted_namespace(error):
-                self._events.event(owner, "Warning", "FailedCreate", f"Error creating: {error}")
+            if not in_deleted_namespace(error) and not isinstance(error, errors.AlreadyExists):
+                self.tell(owner, "Create", meta.of(pod).name or "", error)
             raise
         except BaseException:
             self._expected.created(meta.key(owner))
             raise
-        self._events.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {meta.of(made).name}")
+        self.tell(owner, "Create", meta.of(made).name or "")
         return made
+
+    def tell(self, owner: Owner, verb: str, name: str, error: BaseException | None = None) -> None:
+        """Records what was done to a pod, or why it could not be."""
+        reason, message = self._told(verb, owner, name, error)
+        self._events.event(owner, "Normal" if error is None else "Warning", reason, message)
 
     async def delete(self, owner: Owner, pods: Sequence[core_v1.Pod]) -> list[BaseException]:
         """Removes pods side by side and tells of it. The failures; a pod that is gone already is none."""
@@ -133,10 +160,10 @@ class OwnedPods(Generic[Owner]):
         except BaseException as error:
             self._expected.deleted(meta.key(owner), m.uid or "")
             if isinstance(error, errors.ApiError):
-                self._events.event(owner, "Warning", "FailedDelete", f"Error deleting: {error}")
+                self.tell(owner, "Delete", m.name or "", error)
             raise
         else:
-            self._events.event(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {m.name}")
+            self.tell(owner, "Delete", m.name or "")
 
 
 def in_deleted_namespace(error: BaseException) -> bool:
