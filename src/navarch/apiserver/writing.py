@@ -6,6 +6,7 @@ Upstream counterparts: apiserver's endpoints/handlers (decoding), registry/rest 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 import uuid
 from collections.abc import Sequence
@@ -130,7 +131,7 @@ async def object_from(context: Context, served: Served, data: bytes) -> Obj:
 def _object_from(context: Context, served: Served, data: bytes) -> Obj:
     kind = served.resource.kind
     text, repeated = _as_json(media_type(context), data, kind)
-    envelope = envelope_of(served, text)
+    envelope = envelope_of(served, text, data)
     _known(served, envelope)
     if envelope.apiVersion and envelope.apiVersion != served.resource.group_version:
         expected = served.resource.group_version
@@ -142,7 +143,7 @@ def _object_from(context: Context, served: Served, data: bytes) -> Obj:
             f'{envelope.kind} in version "{version}" cannot be handled as a {kind}: converting '
             f"({given}.{envelope.kind}) to ({served.resource.group_version}.{kind}): unknown conversion"
         )
-    return decoded(context, served, text, repeated)
+    return decoded(context, served, text, repeated, data)
 
 
 def _known(served: Served, envelope: _Envelope) -> None:
@@ -160,8 +161,11 @@ def _known(served: Served, envelope: _Envelope) -> None:
         ) from None
 
 
-def decoded(context: Context, served: Served, text: bytes, repeated: Sequence[str] = ()) -> Obj:
-    """A typed, defaulted object (in the stored version) from JSON in the request's version; `repeated` are problems found before."""
+def decoded(context: Context, served: Served, text: bytes, repeated: Sequence[str] = (), sent: bytes = b"") -> Obj:
+    """A typed, defaulted object (in the stored version) from JSON in the request's version.
+
+    `repeated` are problems found before; `sent` is the body as it came, where that is another text.
+    """
     how = field_validation(context)
     request_type = served.resource.object_type if served.convert_in else served.object_type
     version = served.resource.version
@@ -171,7 +175,7 @@ def decoded(context: Context, served: Served, text: bytes, repeated: Sequence[st
     except codec.DecodeError as error:
         if kind_in(text):
             raise errors.BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}') from None
-        raise unrecognized(kind, f"{error}", text) from None
+        raise unrecognized(kind, f"{error}", sent or text) from None
     report(context, how, [*repeated, *problems], f'{kind} in version "{version}" cannot be handled as a {kind}')
     return settle(served, obj)
 
@@ -219,8 +223,8 @@ class _Envelope(msgspec.Struct):
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
-def envelope_of(served: Served, text: bytes) -> _Envelope:
-    """apiVersion and kind of a JSON body; empty where it has none. BadRequest when it is no JSON object."""
+def envelope_of(served: Served, text: bytes, sent: bytes) -> _Envelope:
+    """apiVersion and kind of a body as JSON; empty where it has none. BadRequest, which shows what was sent, when it is no JSON object."""
     try:
         return _envelope.decode(text)
     except msgspec.DecodeError:
@@ -228,7 +232,7 @@ def envelope_of(served: Served, text: bytes) -> _Envelope:
             codec.decode(meta_v1.APIGroup, text)
         except codec.DecodeError as error:
             why = str(error).replace("v1.APIGroup", _GO_ENVELOPE)
-            raise unrecognized(served.resource.kind, f"couldn't get version/kind; json parse error: {why}", text) from None
+            raise unrecognized(served.resource.kind, f"couldn't get version/kind; json parse error: {why}", sent) from None
         return _Envelope()
 
 
@@ -260,7 +264,7 @@ def begin_create(context: Context, served: Served, obj: Obj, now: float) -> None
     metadata.resourceVersion = None
     metadata.generation = 1 if served.strategy.generation else None
     if not metadata.name and metadata.generateName:
-        metadata.name = names.generate(metadata.generateName)
+        metadata.name = names.generate(metadata.generateName, secrets.randbits(64))
 
 
 def check_namespace(context: Context, served: Served, metadata: meta_v1.ObjectMeta) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import secrets
 
 from navarch.lib import texts
 
@@ -184,6 +183,10 @@ ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """The letters of generated names: no vowels and none that look alike (upstream's util/rand)."""
 
 
-def generate(prefix: str) -> str:
-    """A name from `generateName`: the prefix, cut to leave room, and five random letters."""
-    return prefix[: 63 - 5] + "".join(secrets.choice(ALPHABET) for _ in range(5))
+def generate(prefix: str, seed: int) -> str:
+    """A name from `generateName`: the prefix, cut to leave room, and five letters of a random number (64 bits)."""
+    letters = ""
+    for _ in range(5):
+        seed, letter = divmod(seed, len(ALPHABET))
+        letters += ALPHABET[letter]
+    return prefix[: 63 - 5] + letters

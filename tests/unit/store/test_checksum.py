@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,13 +34,18 @@ def test_a_changed_bit_is_found(row: tuple[Any, ...], column: int, bit: int) -> 
             assert checksum.of(*changed) != checksum.of(*row)
 
 
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[library.Connection]:
+    made = library.connect(str(tmp_path_factory.mktemp("checksum") / "empty.db"))
+    yield made
+    made.close()
+
+
 @given(row=rows, deleted=st.booleans())
-def test_sql_seeds_as_python_does(row: tuple[Any, ...], deleted: bool) -> None:
+def test_sql_seeds_as_python_does(connection: library.Connection, row: tuple[Any, ...], deleted: bool) -> None:
     row_id, _, _, created, previous, at, expires = row
     created = -(row_id >> 10) if deleted else created % (row_id >> 10) + 1
-    connection = library.connect(":memory:")
     query = f"SELECT {checksum.seed_in_sql('h', 'h.created')} FROM (SELECT ? AS id, ? AS created, ? AS previous, ? AS at, ? AS expires) h"
     assert connection.execute(query, (row_id >> 4, created, previous >> 4, at, expires)).fetchone() == (
         checksum.seed(row_id >> 4, created, previous >> 4, at, expires),
     )
-    connection.close()

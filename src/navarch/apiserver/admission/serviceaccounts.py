@@ -7,6 +7,7 @@ Upstream counterpart: plugin/pkg/admission/serviceaccount.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -98,9 +99,9 @@ def _mount(spec: core_v1.PodSpec) -> None:
     if not wanting:
         return
     taken = {v.name for v in spec.volumes or ()}
-    name = names.generate("kube-api-access-")
+    name = names.generate("kube-api-access-", secrets.randbits(64))
     while name in taken:
-        name = names.generate("kube-api-access-")
+        name = names.generate("kube-api-access-", secrets.randbits(64))
     for container in wanting:
         mount = core_v1.VolumeMount(name=name, readOnly=True, mountPath=TOKEN_PATH)
         container.volumeMounts = [*(container.volumeMounts or ()), mount]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from aiohttp import web
 
 from navarch.apiserver import admission, answers, background, managed_fields, watch_cache, writing
@@ -66,5 +68,5 @@ async def insert(context: Context, served: Served, server: Server, obj: Obj) -> 
             if revision is not None:
                 return watch_cache.splice(value, revision)
         if metadata.generateName:
-            metadata.name = names.generate(metadata.generateName)
+            metadata.name = names.generate(metadata.generateName, secrets.randbits(64))
     raise errors.already_exists(served.group, served.plural, metadata.name or "")
