@@ -8,7 +8,6 @@ Upstream counterpart: pkg/controller/util/consistency.
 from __future__ import annotations
 
 from navarch.api.scalars import Object
-from navarch.lib import integers
 from navarch.objects import meta
 
 
@@ -20,12 +19,12 @@ class Written:
 
     def note(self, obj: Object) -> None:
         """An answer to a write."""
-        self._versions[meta.key(obj)] = _version(obj)
+        self._versions[meta.key(obj)] = meta.version(obj)
 
     def behind(self, obj: Object) -> bool:
         """Whether a cached object is older than what was written."""
         written = self._versions.get(meta.key(obj))
-        if written is None or _version(obj) < written:
+        if written is None or meta.version(obj) < written:
             return written is not None
         del self._versions[meta.key(obj)]
         return False
@@ -33,7 +32,3 @@ class Written:
     def forget(self, key: str) -> None:
         """Nothing is awaited of an object that is gone."""
         self._versions.pop(key, None)
-
-
-def _version(obj: Object) -> int:
-    return integers.parse(meta.of(obj).resourceVersion) or 0

@@ -15,7 +15,8 @@ from navarch.controllers.core import jobs, templates
 from navarch.controllers.engine.context import Context
 from navarch.controllers.engine.owned import OwnedPods
 from navarch.controllers.engine.runner import Reconciler, Watch
-from navarch.lib import integers, tasks
+from navarch.controllers.engine.written import Written
+from navarch.lib import tasks
 from navarch.machinery import codec, errors, selectors
 from navarch.objects import meta, ownership
 
@@ -33,7 +34,7 @@ class JobController(Reconciler):
         self._jobs = context.informer(batch_v1.Job)
         self._tracked = context.index(core_v1.Pod, "tracked by job", _tracked_by)
         self._owned: OwnedPods[batch_v1.Job] = OwnedPods(context, batch_v1.Job, "job-controller", _selector)
-        self._written: dict[str, int] = {}
+        self._written = Written()
 
     def watches(self) -> Iterable[Watch]:
         yield Watch(batch_v1.Job, lambda j: [meta.key(j)])
@@ -43,9 +44,9 @@ class JobController(Reconciler):
         job = self._jobs.by_key(key)
         if job is None:
             self._owned.forget(key)
-            self._written.pop(key, None)
+            self._written.forget(key)
             return await self._release_orphans(key)
-        if jobs.spec_of(job).managedBy not in _OURS or self._behind(key, job):
+        if jobs.spec_of(job).managedBy not in _OURS or self._written.behind(job):
             return None
         if jobs.finished(job):
             await self._untrack([p for p in self._owned.of(job) if jobs.tracked(p)])
@@ -54,15 +55,10 @@ class JobController(Reconciler):
         pods = await self._owned.claim(job)
         outcome = jobs.decide(job, pods, now, caught_up=self._owned.caught_up(job))
         failure = await self._act(job, outcome)
-        await self._record(key, job, outcome)
+        await self._record(job, outcome)
         if failure is not None:
             raise failure
         return outcome.again
-
-    def _behind(self, key: str, job: batch_v1.Job) -> bool:
-        """Whether the cache does not show our last write yet; its event brings the key back."""
-        written = self._written.get(key)
-        return written is not None and (integers.parse(meta.of(job).resourceVersion) or 0) < written
 
     async def _release_orphans(self, key: str) -> float | None:
         """Pods of a job that is gone need no tracking any more."""
@@ -85,9 +81,9 @@ class JobController(Reconciler):
             outcome.status.active = ((outcome.status.active or 0) - len(failures)) or None
         return failures[0] if failures else None
 
-    async def _record(self, key: str, job: batch_v1.Job, outcome: jobs.Outcome) -> None:
+    async def _record(self, job: batch_v1.Job, outcome: jobs.Outcome) -> None:
         """Writes the status, takes finalizers off, and when nothing is left says how the job ended."""
-        current = await self._write(key, job, outcome.status)
+        current = await self._write(job, outcome.status)
         removed = await self._untrack(outcome.untrack)
         if outcome.final is None:
             return
@@ -97,17 +93,17 @@ class JobController(Reconciler):
         last = jobs.finish(jobs.status_of(current), uncounted - tracked, outcome.final, self._context.now())
         if last is None:
             return
-        await self._write(key, current, last)
+        await self._write(current, last)
         if outcome.final.type == "Complete":
             self._recorder.event(job, "Normal", "Completed", "Job completed")
         else:
             self._recorder.event(job, "Warning", outcome.final.reason or "", outcome.final.message or "")
 
-    async def _write(self, key: str, job: batch_v1.Job, status: batch_v1.JobStatus) -> batch_v1.Job:
+    async def _write(self, job: batch_v1.Job, status: batch_v1.JobStatus) -> batch_v1.Job:
         if codec.encode(status) == codec.encode(job.status):
             return job
         updated = await self._context.client.update_status(msgspec.structs.replace(job, status=status))
-        self._written[key] = integers.parse(meta.of(updated).resourceVersion) or 0
+        self._written.note(updated)
         return updated
 
     async def _untrack(self, pods: Sequence[core_v1.Pod]) -> set[str]:

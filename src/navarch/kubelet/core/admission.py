@@ -12,14 +12,15 @@ from navarch.api.core import v1
 from navarch.api.scalars import Quantity
 from navarch.kubelet.core import containers, resources, sysctls
 from navarch.kubelet.core.model import Failure
-from navarch.machinery import quantity, selectors
+from navarch.machinery import quantity
+from navarch.objects import affinity, pods
 
 
 def check(
     pod: v1.Pod, node: v1.Node | None, allocatable: Mapping[str, Quantity], others: Iterable[v1.Pod], allowed: sysctls.Allowlist
 ) -> Failure | None:
     """None when the pod may run beside `others`; otherwise why not."""
-    beside = [other for other in others if not finished(other)]
+    beside = [other for other in others if not pods.finished(other)]
     failure = allowed.check(pod) or _fits(pod, allocatable, beside) or _ports(pod, beside)
     if failure is None and node is not None:
         failure = _affinity(pod, node)
@@ -31,11 +32,6 @@ def check(
 def rejected(failure: Failure | None) -> Failure | None:
     """A refusal in the words of the pod's status."""
     return None if failure is None else Failure(failure.reason, f"Pod was rejected: {failure.message}")
-
-
-def finished(pod: v1.Pod) -> bool:
-    """Whether a pod uses nothing any more."""
-    return bool(pod.status and pod.status.phase in ("Succeeded", "Failed"))
 
 
 def _fits(pod: v1.Pod, allocatable: Mapping[str, Quantity], beside: list[v1.Pod]) -> Failure | None:
@@ -91,27 +87,9 @@ def _ports(pod: v1.Pod, beside: list[v1.Pod]) -> Failure | None:
 
 
 def _affinity(pod: v1.Pod, node: v1.Node) -> Failure | None:
-    spec = pod.spec or v1.PodSpec()
-    labels = (node.metadata and node.metadata.labels) or {}
-    refused = Failure("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
-    if any(labels.get(key) != value for key, value in (spec.nodeSelector or {}).items()):
-        return refused
-    affinity = spec.affinity.nodeAffinity if spec.affinity else None
-    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
-    if required is None:
+    if affinity.allows(pod.spec or v1.PodSpec(), node):
         return None
-    fields = {"metadata.name": (node.metadata and node.metadata.name) or ""}
-    for term in required.nodeSelectorTerms or ():
-        if not term.matchExpressions and not term.matchFields:
-            continue
-        fits = all(_matches(e, labels) for e in term.matchExpressions or ())
-        if fits and all(_matches(e, fields) for e in term.matchFields or ()):
-            return None
-    return refused
-
-
-def _matches(expression: v1.NodeSelectorRequirement, labels: Mapping[str, str]) -> bool:
-    return selectors.expression(expression.key or "", expression.operator or "", expression.values).matches(labels)
+    return Failure("NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
 
 
 def _system(pod: v1.Pod) -> Failure | None:
