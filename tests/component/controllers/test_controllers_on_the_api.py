@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import pathlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,73 +15,22 @@ from navarch.api.batch import v1 as batch_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.client.rest import Client
-from navarch.controllers import loop
-from navarch.lib import tasks
 from navarch.machinery import errors
-from navarch.testing import kubelet, server, waiting
+from navarch.testing import control_plane, waiting
+from navarch.testing.control_plane import ControlPlane as Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-class Cluster:
-    """An API server, its controllers, and a scripted kubelet whose script tests may change per namespace."""
-
-    def __init__(self, api: server.ApiServer) -> None:
-        self.api = api
-        self.client: Client = api.client
-        self.lives: dict[str, Callable[[core_v1.Pod], str]] = {}
-        self.kubelet = kubelet.ScriptedKubelet(api.connect(user_agent="kubelet"), self._life)
-
-    def _life(self, pod: core_v1.Pod) -> str:
-        assert pod.metadata is not None
-        return self.lives.get(pod.metadata.namespace or "", kubelet.always_ready)(pod)
-
-    async def pods(self, ns: str, labels: str = "") -> list[core_v1.Pod]:
-        return (await self.client.list(core_v1.Pod, ns, labels=labels))[0]
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
-    # The loops run in a task of their own, since a fixture's halves need not run in one.
-    folder: pathlib.Path = tmp_path_factory.mktemp("controllers")
-    ready, stop = asyncio.Event(), asyncio.Event()
-    found: list[Cluster] = []
-
-    async def play() -> None:
-        async with server.running() as api:
-            made = Cluster(api)
-            found.append(made)
-            options = loop.Options(str(api.write_kubeconfig(folder / "config")), leader_elect=False)
-            async with tasks.Group() as group:
-                group.start("controllers", loop.run(options, ready.set))
-                group.start("kubelet", made.kubelet.run())
-                await stop.wait()
-                group.cancel()
-
-    playing = asyncio.gather(play())
-    await waiting.until(lambda: ready.is_set() or playing.done(), 30, "the controllers")
-    if playing.done():
-        await playing
-    yield found[0]
-    stop.set()
-    await playing
+    async for made in control_plane.running(tmp_path_factory.mktemp("controllers")):
+        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def ns(cluster: Cluster) -> str:
-    made = await cluster.client.create(core_v1.Namespace(metadata=meta_v1.ObjectMeta(generateName="ctl-")))
-    assert made.metadata is not None and made.metadata.name
-    name = made.metadata.name
-
-    async def account() -> bool:
-        with contextlib.suppress(errors.NotFound):
-            await cluster.client.get(core_v1.ServiceAccount, "default", name)
-            return True
-        return False
-
-    await waiting.until(account, what="the service account of a new namespace")
-    return name
+    return await cluster.namespace()
 
 
 def template(app: str, image: str = "one") -> core_v1.PodTemplateSpec:
