@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from navarch.apiserver import registry
-from navarch.apiserver.admission import Attributes, podsecurity
-from navarch.apiserver.authz import Authorizer
+from navarch.apiserver.admission import podsecurity
+from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
 from navarch.apiserver.context import User

@@ -392,10 +392,10 @@ async def test_containers_added_later_mount_no_other_secrets(host: Any, value: s
         new.spec.ephemeralContainers = [codec.from_tree(core_v1.EphemeralContainer, {"name": "d", "image": "x", **container})]
         return host.attributes("", "pods", new, old, subresource="ephemeralcontainers")
 
-    await serviceaccounts.validate(added(envFrom=[{"secretRef": {"name": "mine"}}]), host)
+    await serviceaccounts.validate(added(envFrom=[{"secretRef": {"name": "mine"}}]), host.catalog)
     tail = 'secret.secretName="other" is not allowed because service account default does not reference that secret'
     with pytest.raises(errors.Forbidden, match=re.escape(f"ephemeral container d with envFrom referencing {tail}")):
-        await serviceaccounts.validate(added(envFrom=[{"secretRef": {"name": "other"}}]), host)
+        await serviceaccounts.validate(added(envFrom=[{"secretRef": {"name": "other"}}]), host.catalog)
     variable = {"name": "V", "valueFrom": {"secretKeyRef": {"name": "other", "key": "k"}}}
     with pytest.raises(errors.Forbidden, match=re.escape(f"ephemeral container d with envVar V referencing {tail}")):
-        await serviceaccounts.validate(added(env=[variable]), host)
+        await serviceaccounts.validate(added(env=[variable]), host.catalog)

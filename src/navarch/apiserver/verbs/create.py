@@ -6,7 +6,8 @@ import secrets
 
 from aiohttp import web
 
-from navarch.apiserver import admission, answers, background, managed_fields, watch_cache, writing
+from navarch.apiserver import answers, background, managed_fields, watch_cache, writing
+from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
@@ -30,16 +31,14 @@ async def create(context: Context, served: Served, server: Server, obj: Obj, *, 
     reset_status(served, obj)
     if not applied:
         await background.run(context.size, managed_fields.on_create, context, served, obj)
-    attributes = admission.Attributes(
-        context, served, "CREATE", obj.metadata.name or "", obj.metadata.namespace or "", obj, None, dry_run=context.dry_run
-    )
-    await admission.mutate(attributes, server)
+    attributes = Attributes(context, served, "CREATE", obj.metadata.name or "", obj.metadata.namespace or "", obj, None, dry_run=context.dry_run)
+    await server.admission.mutate(attributes)
     obj = attributes.obj
     served.strategy.prepare_create(obj)
     finish = served.strategy.begin(server, obj, None, context.dry_run) if served.strategy.begin else None
     try:
         await background.run(context.size, writing.check_create, served, obj)
-        await admission.validate(attributes, server)
+        await server.admission.validate(attributes)
         return await insert(context, served, server, obj)
     finally:
         if finish is not None:

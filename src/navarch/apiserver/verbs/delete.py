@@ -11,8 +11,9 @@ from typing import Any
 from aiohttp import web
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import admission, answers, contention, watch_cache, writing
-from navarch.apiserver.authz import Question
+from navarch.apiserver import answers, contention, watch_cache, writing
+from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
@@ -136,9 +137,9 @@ async def delete(
         entry = getting.entry_of(served, name, namespace)
         old = updating.current(served, entry)
         check_preconditions(served, entry, old, options)
-        attributes = admission.Attributes(context, served, "DELETE", name, namespace, None, old, dry_run=dry, options=options)
-        await admission.mutate(attributes, server)
-        await admission.validate(attributes, server)
+        attributes = Attributes(context, served, "DELETE", name, namespace, None, old, dry_run=dry, options=options)
+        await server.admission.mutate(attributes)
+        await server.admission.validate(attributes)
         done = await _attempt(served, server, entry, updating.current(served, entry), options, dry)
         return None if done is None else (entry, *done)
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from navarch.apiserver import admission, answers, background, contention, managed_fields, watch_cache, writing
+from navarch.apiserver import answers, background, contention, managed_fields, watch_cache, writing
+from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.context import Context
 from navarch.apiserver.registry.strategy import Obj
 from navarch.apiserver.served import Served
@@ -128,10 +129,8 @@ async def attempt(
     keep_rest(served, new, old, subresource)
     if not applied:
         await background.run(max(context.size, len(entry.body)), managed_fields.on_update, context, served, new, old, subresource)
-    attributes = admission.Attributes(
-        context, served, "UPDATE", entry.name, entry.namespace, new, old, subresource=subresource, dry_run=context.dry_run
-    )
-    await admission.mutate(attributes, server)
+    attributes = Attributes(context, served, "UPDATE", entry.name, entry.namespace, new, old, subresource=subresource, dry_run=context.dry_run)
+    await server.admission.mutate(attributes)
     new = attributes.obj
     begin = served.strategy.begin if not subresource else None
     finish = begin(server, new, old, context.dry_run) if begin else None
@@ -139,7 +138,7 @@ async def attempt(
         if not status:
             writing.count_generation(served, new, old)
         await background.run(max(context.size, len(entry.body)), writing.check_update, served, new, old, subresource)
-        await admission.validate(attributes, server)
+        await server.admission.validate(attributes)
         return await write(context, served, server, entry, new, old)
     finally:
         if finish is not None:
