@@ -17,7 +17,8 @@ from typing import Any
 
 from navarch.apiserver import bootstrap, connections
 from navarch.apiserver.admission import settings, table
-from navarch.apiserver.authn import Authenticator, tokens
+from navarch.apiserver.authn import tokens
+from navarch.apiserver.authn.authenticator import Authenticator
 from navarch.apiserver.authn.certificates import Authorities
 from navarch.apiserver.authn.living import Living
 from navarch.apiserver.authn.static import TokenFile
@@ -89,6 +90,8 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
     server = make_server(options, store)
     server.storage.listen(server.authorizer.rbac.changed)
     await server.storage.start()
+    server.numbers.load(server.catalog.of("", "services").cache)
+    server.storage.listen(server.numbers.changed)
     server.authorizer.rbac.generation += 1
     state.caches = True
     endpoints = Endpoints(

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 
 from navarch.apiserver.admission.chain import Chain
 from navarch.apiserver.admission.podsecurity import Configuration
-from navarch.apiserver.authn import Authenticator
+from navarch.apiserver.authn.authenticator import Authenticator
 from navarch.apiserver.authn.tokens import TokenIssuer
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.history import Pasts
 from navarch.apiserver.inflight import InFlight
+from navarch.apiserver.kinds.strategy import Kept
 from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.metrics import Metrics
-from navarch.apiserver.registry.services import Allocations
+from navarch.apiserver.numbers.services import Allocations
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 from navarch.apiserver.streams import Turns
@@ -26,6 +27,8 @@ class Server:
 
     def __post_init__(self) -> None:
         self.pasts = Pasts(self.storage, self.turns)
+        self.numbers = Allocations(self.options.service_cluster_ip_range, self.options.service_node_port_range)
+        self.kept = Kept(self.options.event_ttl, self.options.history_hours * 3600.0)
 
     catalog: Catalog
     storage: Storage
@@ -41,8 +44,10 @@ class Server:
     turns: Turns = field(default_factory=Turns)
     watchers: Watchers = field(default_factory=Watchers)
     pasts: Pasts = field(init=False)
-    allocations: Allocations | None = None
-    """What Services hold; made by the first that needs it."""
+    numbers: Allocations = field(init=False)
+    """What Services hold of the cluster's addresses and node ports."""
+
+    kept: Kept = field(init=False)
 
 
 @dataclass(frozen=True, slots=True)

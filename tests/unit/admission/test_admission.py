@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from navarch.api import resources
-from navarch.apiserver import registry
 from navarch.apiserver.admission import certificates, escalation, limits, pods, quota, serviceaccounts, storage
 from navarch.apiserver.authz.policy import objects
 from navarch.apiserver.context import User
+from navarch.apiserver.kinds import table
 from navarch.machinery import codec, errors
 
 ADMIN = User("admin", ("system:masters",))
@@ -41,7 +41,7 @@ async def test_token_is_mounted_where_nothing_else_is(host: Any) -> None:
     assert volume["name"].startswith("kube-api-access-")
     assert [m["name"] for c in spec["containers"] for m in c["volumeMounts"]] == [volume["name"], "own"]
     assert [next(iter(s)) for s in volume["projected"]["sources"]] == ["serviceAccountToken", "configMap", "downwardAPI"]
-    assert [str(p) for p in registry.strategy("", "pods").validate(made)] == []
+    assert [str(p) for p in table.of("", "pods").validate(made)] == []
 
 
 @pytest.mark.parametrize(("of_pod", "of_account", "mounted"), [(None, None, True), (False, None, False), (None, False, False), (True, False, True)])

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver import registry
 from navarch.apiserver.admission import podchecks, podsecurity, serviceaccounts
 from navarch.apiserver.admission import settings as configuration
 from navarch.apiserver.context import User
+from navarch.apiserver.kinds import table
 from navarch.machinery import codec, errors
 
 SAFE: dict[str, Any] = {
@@ -373,9 +373,9 @@ async def test_templates_are_warned_about(host: Any) -> None:
 )
 def test_an_unmasked_proc_needs_users_of_its_own(host: Any, spec: dict[str, Any], why: str) -> None:
     made = host.made("", "pods", {"spec": {"containers": [{"name": "a", "image": "x"}], **spec}})
-    assert any(why in str(p) for p in registry.strategy("", "pods").validate(made))
+    assert any(why in str(p) for p in table.of("", "pods").validate(made))
     fine = host.made("", "pods", {"spec": {"hostUsers": False, "containers": [{"name": "a", "image": "x", **UNMASKED}]}})
-    assert [str(p) for p in registry.strategy("", "pods").validate(fine)] == []
+    assert [str(p) for p in table.of("", "pods").validate(fine)] == []
 
 
 # ---- mountable secrets --------------------------------------------------------------------------------------------------------------

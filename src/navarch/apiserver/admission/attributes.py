@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.machinery import errors
 
