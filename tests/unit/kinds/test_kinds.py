@@ -320,3 +320,59 @@ def test_defaults_take_an_empty_object_of_every_kind() -> None:
         once = codec.encode(made)
         table.of(group, plural).default(made)
         assert codec.encode(made) == once, plural
+
+
+STORAGE = "storage.k8s.io"
+SOURCE = {"source": {"persistentVolumeName": "v"}, "nodeName": "n", "attacher": "d.example"}
+
+
+@pytest.mark.parametrize(
+    ("group", "plural", "tree", "expected"),
+    [
+        (STORAGE, "volumeattributesclasses", {},
+         ["driverName: Required value", "parameters: Required value: must contain at least one key/value pair"]),
+        (STORAGE, "volumeattributesclasses", {"driverName": "d.example", "parameters": {"a": "b"}}, []),
+        (STORAGE, "csidrivers", {}, []),
+        (STORAGE, "csidrivers", {"spec": {"fsGroupPolicy": "Some", "tokenRequests": [{"audience": "a"}, {"audience": "a"}]}},
+         ['spec.fsGroupPolicy: Unsupported value: "Some": supported values: "File", "None", "ReadWriteOnceWithFSType"',
+          'spec.tokenRequests[1].audience: Duplicate value: "a"']),
+        (STORAGE, "csidrivers", {"spec": {"tokenRequests": [{"audience": "a", "expirationSeconds": 60}]}},
+         ["spec.tokenRequests[0].expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes"]),
+        (STORAGE, "csinodes", {"spec": {"drivers": [{"name": "d.example", "nodeID": "n", "topologyKeys": ["a/b"]}]}}, []),
+        (STORAGE, "csinodes", {"spec": {"drivers": [{"name": "d.example"}, {"name": "d.example", "nodeID": "n"}]}},
+         ["spec.drivers[0].nodeID: Required value", 'spec.drivers[1].name: Duplicate value: "d.example"']),
+        (STORAGE, "csistoragecapacities", {"storageClassName": "c", "capacity": "-1"},
+         ['capacity: Invalid value: "-1": must be greater than or equal to 0']),
+        (STORAGE, "volumeattachments", {"spec": SOURCE}, []),
+        (STORAGE, "volumeattachments", {"spec": {**SOURCE, "source": {}}},
+         ["spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"]),
+        ("", "podtemplates", {"template": TEMPLATE}, []),
+        ("", "podtemplates", {"template": {"spec": {}}}, ["template.spec.containers: Required value"]),
+        ("apps", "controllerrevisions", {"revision": -1},
+         ["revision: Invalid value: -1: must be greater than or equal to 0", "data: Required value: data is mandatory"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_the_smaller_kinds(group: str, plural: str, tree: dict[str, Any], expected: list[str]) -> None:
+    assert problems(group, "v1", plural, tree) == expected
+
+
+@pytest.mark.parametrize(
+    ("group", "plural", "old", "new", "expected"),
+    [
+        (STORAGE, "volumeattributesclasses", {"driverName": "d", "parameters": {"a": "b"}}, {"driverName": "e", "parameters": {"a": "b"}},
+         ["driverName: Forbidden: updates to driverName are forbidden."]),
+        (STORAGE, "csidrivers", {}, {"spec": {"attachRequired": False}}, ["spec.attachedRequired: Invalid value: false: field is immutable"]),
+        (STORAGE, "csinodes", {"spec": {"drivers": [{"name": "d", "nodeID": "n"}]}},
+         {"spec": {"drivers": [{"name": "d", "nodeID": "n", "allocatable": {"count": 3}}]}}, []),
+        (STORAGE, "csinodes", {"spec": {"drivers": [{"name": "d", "nodeID": "n"}]}}, {"spec": {"drivers": [{"name": "d", "nodeID": "m"}]}},
+         ['spec.drivers: Invalid value: {"name":"d","nodeID":"m"}: field is immutable']),
+        (STORAGE, "csistoragecapacities", {"storageClassName": "c"}, {"storageClassName": "e"},
+         ['storageClassName: Invalid value: "e": field is immutable']),
+        ("apps", "controllerrevisions", {"data": {"a": 1}, "revision": 1}, {"data": {"a": 2}, "revision": 2},
+         ['data: Invalid value: {"a":2}: field is immutable']),
+        ("", "events", {}, {"involvedObject": {"namespace": "other"}},
+         ['involvedObject.namespace: Invalid value: "other": does not match event.namespace']),
+    ],
+)  # fmt: skip
+def test_what_may_not_change_of_the_smaller_kinds(group: str, plural: str, old: dict[str, Any], new: dict[str, Any], expected: list[str]) -> None:
+    assert changed(group, "v1", plural, old, new) == expected

@@ -22,16 +22,14 @@ NO_RULES_ON_CREATE = frozenset(
     {
         "admissionregistration.k8s.io/mutatingadmissionpolicies", "admissionregistration.k8s.io/mutatingadmissionpolicybindings",
         "admissionregistration.k8s.io/validatingadmissionpolicies", "admissionregistration.k8s.io/validatingadmissionpolicybindings",
-        "apiregistration.k8s.io/apiservices", "apps/controllerrevisions", "flowcontrol.apiserver.k8s.io/flowschemas",
-        "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations", "podtemplates", "resource.k8s.io/deviceclasses",
+        "apiregistration.k8s.io/apiservices", "flowcontrol.apiserver.k8s.io/flowschemas",
+        "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations", "resource.k8s.io/deviceclasses",
         "resource.k8s.io/resourceclaims", "resource.k8s.io/resourceclaimtemplates", "resource.k8s.io/resourceslices",
-        "storage.k8s.io/csidrivers", "storage.k8s.io/csinodes", "storage.k8s.io/csistoragecapacities", "storage.k8s.io/volumeattachments",
-        "storage.k8s.io/volumeattributesclasses",
     }
 )  # fmt: skip
 """Served kinds of which only metadata and types are checked when they are made. This set only ever becomes smaller."""
 
-NO_RULES_ON_UPDATE = NO_RULES_ON_CREATE | {"certificates.k8s.io/certificatesigningrequests", "events", "events.k8s.io/events"}
+NO_RULES_ON_UPDATE = NO_RULES_ON_CREATE | {"certificates.k8s.io/certificatesigningrequests"}
 """The same for changes of them."""
 
 

@@ -309,6 +309,21 @@ def stateful_set_row(t: Tree, now: float) -> list[Any]:
     return [name_of(t, now), ready, age_of(t, now), *containers(template_spec(t))]
 
 
+def validate_controller_revision(obj: apps_v1.ControllerRevision) -> Found:
+    found: Found = []
+    checks.not_negative(found, "revision", obj.revision)
+    if obj.data is None:
+        found.append(field.required("data", "data is mandatory"))
+    return found
+
+
+def validate_controller_revision_update(new: apps_v1.ControllerRevision, old: apps_v1.ControllerRevision) -> Found:
+    found: Found = []
+    checks.not_negative(found, "revision", new.revision)
+    checks.same(found, "data", new.data, old.data)
+    return found
+
+
 def controller_revision_row(t: Tree, now: float) -> list[Any]:
     owner = next((o for o in t["metadata"].get("ownerReferences") or () if o.get("controller")), None)
     controller = NOTHING
@@ -363,5 +378,9 @@ KINDS: dict[Key, Strategy] = {
         generation=True,
         columns=sheet("Name|Ready|Age|Containers*|Images*", stateful_set_row),
     ),
-    ("apps", "controllerrevisions"): Strategy(columns=sheet("Name|Controller|Revision|Age", controller_revision_row)),
+    ("apps", "controllerrevisions"): Strategy(
+        validate=validate_controller_revision,
+        validate_update=validate_controller_revision_update,
+        columns=sheet("Name|Controller|Revision|Age", controller_revision_row),
+    ),
 }

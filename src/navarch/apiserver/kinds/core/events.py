@@ -11,7 +11,7 @@ from typing import Any
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver.kinds.checks import Found
 from navarch.apiserver.kinds.columns import Tree, name_of, sheet, since
-from navarch.apiserver.kinds.strategy import Kept, Key, Selectable, Stored, Strategy, selectable
+from navarch.apiserver.kinds.strategy import Kept, Key, Selectable, Stored, Strategy, again, selectable
 from navarch.lib import integers
 from navarch.machinery import field
 
@@ -120,6 +120,7 @@ def _event_head(tree: Tree, api_version: str) -> Tree:
 _EVENT = Strategy(
     default=default_event,
     validate=validate_event,
+    validate_update=again(validate_event),
     ttl=event_ttl,
     create_on_update=True,
     collected=False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver.kinds import checks, template_defaults, workloads
+from navarch.apiserver.kinds import checks, template_defaults, templates, workloads
 from navarch.apiserver.kinds.checks import Found
 from navarch.apiserver.kinds.columns import Tree, age_of, containers, label_text, name_of, sheet, spec_of, status_of, template_spec
 from navarch.apiserver.kinds.strategy import Key, Selectable, Strategy, again
@@ -17,6 +17,13 @@ from navarch.machinery import field
 
 def default_pod_template(obj: core_v1.PodTemplate) -> None:
     obj.template = template_defaults.template(obj.template)
+
+
+def validate_pod_template(obj: core_v1.PodTemplate) -> Found:
+    found: Found = []
+    assert obj.template is not None
+    templates.template(found, "template", obj.template)
+    return found
 
 
 def pod_template_row(t: Tree, now: float) -> list[Any]:
@@ -64,6 +71,8 @@ def replication_controller_row(t: Tree, now: float) -> list[Any]:
 KINDS: dict[Key, Strategy] = {
     ("", "podtemplates"): Strategy(
         default=default_pod_template,
+        validate=validate_pod_template,
+        validate_update=again(validate_pod_template),
         generation=True,
         returns_deleted=True,
         columns=sheet("Name|Containers|Images|Pod Labels", pod_template_row),
