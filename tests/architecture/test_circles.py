@@ -1,49 +1,95 @@
-"""Imports run one way: no module imports, through others, what imports it; for type checking neither."""
+"""No module imports another that leads back to it, not for type checking either; packages hold prose."""
 
 from __future__ import annotations
 
 import ast
 import pathlib
+from collections.abc import Iterator, Mapping
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2] / "src" / "navarch"
-PARTS = sorted(p.name for p in ROOT.iterdir() if (p / "__init__.py").exists())
-TANGLED = frozenset({"apiserver", "kubelet"})
-"""Parts that have circles still; the list only shrinks."""
+from tests.architecture.test_layers import ROOT, modules, name_of
+
+OPEN: frozenset[str] = frozenset()
+"""Packages that still have a circle. This set only ever becomes smaller."""
+
+TELLS_THE_VERSION = frozenset({"navarch"})
 
 
-def name_of(path: pathlib.Path) -> str:
-    parts = path.relative_to(ROOT.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """module → the modules of ours that it imports, wherever in it the import stands."""
+    found: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        of = found[name] = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                of.update(alias.name for alias in node.names if alias.name in sources)
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                whole = (f"{node.module}.{alias.name}" for alias in node.names)
+                of.update(w if w in sources else node.module for w in whole if w in sources or node.module in sources)
+        of.discard(name)
+    return found
 
 
-def imports_of(path: pathlib.Path, known: set[str]) -> set[str]:
-    """The modules of ours that a module imports, wherever in it that stands."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {full if (full := f"{node.module}.{alias.name}") in known else node.module for alias in node.names}
-    return (found & known) - {name_of(path)}
+def circles(of: Mapping[str, set[str]]) -> Iterator[list[str]]:
+    """The sets of modules that all lead to each other (Tarjan's strongly connected components, without recursion)."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    for root in of:
+        if root in order:
+            continue
+        work = [(root, iter(sorted(of[root])))]
+        order[root] = low[root] = len(order)
+        stack.append(root)
+        while work:
+            at, rest = work[-1]
+            following = next(rest, None)
+            if following is None:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[at])
+                if low[at] == order[at]:
+                    cut = stack.index(at)
+                    found, stack[cut:] = stack[cut:], []
+                    if len(found) > 1:
+                        yield sorted(found)
+            elif following not in order:
+                order[following] = low[following] = len(order)
+                stack.append(following)
+                work.append((following, iter(sorted(of[following]))))
+            elif following in stack:
+                low[at] = min(low[at], order[following])
 
 
-def circle(graph: dict[str, set[str]]) -> list[str]:
-    """What is left once the modules are taken away that import nothing that is left, and those that nothing left imports."""
-    left = {name: set(others) for name, others in graph.items()}
-    while loose := {name for name, others in left.items() if not others & left.keys() or not any(name in o for o in left.values())}:
-        left = {name: others & left.keys() for name, others in left.items() if name not in loose}
-    return sorted(left)
+@pytest.mark.parametrize(
+    ("edges", "expected"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"a"}, "c": {"a"}}, [["a", "b"]]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}}, [["a", "b", "c"], ["d", "e"]]),
+    ],
+)
+def test_circles_are_found(edges: dict[str, set[str]], expected: list[list[str]]) -> None:
+    assert sorted(circles(edges)) == expected
 
 
-@pytest.mark.parametrize("part", [part for part in PARTS if part not in TANGLED])
-def test_no_circles(part: str) -> None:
-    paths = sorted((ROOT / part).rglob("*.py"))
-    known = {name_of(path) for path in paths}
-    assert not circle({name_of(path): imports_of(path, known) for path in paths})
+def test_an_import_for_type_checking_counts() -> None:
+    made = graph({"p.a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p import b\n", "p.b": "def f():\n    import p.a\n"})
+    assert made == {"p.a": {"p.b"}, "p.b": {"p.a"}}
 
 
-def test_a_circle_is_found() -> None:
-    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}, "e": {"d"}}) == ["b", "c"]
-    assert circle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+def test_imports_run_one_way() -> None:
+    found = list(circles(graph({name_of(p): p.read_text() for p in modules()})))
+    closed = [c for c in found if not any(all(name.startswith(o) for name in c) for o in OPEN)]
+    assert not closed, "\n".join(" ↔ ".join(c) for c in closed)
+
+
+def defines(path: pathlib.Path) -> bool:
+    body = ast.parse(path.read_text()).body
+    return any(not isinstance(n, ast.Expr) for n in body)
+
+
+def test_packages_hold_prose() -> None:
+    holding = {name_of(p) for p in modules() if p.name == "__init__.py" and p.is_relative_to(ROOT) and defines(p)}
+    assert holding == TELLS_THE_VERSION

@@ -21,7 +21,7 @@ from navarch.api.scalars import Object
 from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.apiserver import writing
 from navarch.apiserver.authz import policy
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.server import Server
 from navarch.machinery import codec, timestamps
 

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from navarch.apiserver import answers, authz, discovery, impersonation, inflight, routes, streams, subresources
-from navarch.apiserver.authz import Question, refusal
+from navarch.apiserver import answers, discovery, impersonation, inflight, routes, streams, subresources
+from navarch.apiserver.authz.questions import Question, field_requirements, refusal
 from navarch.apiserver.context import Context, RequestInfo
 from navarch.apiserver.endpoints import Endpoints
 from navarch.apiserver.served import Served
@@ -57,8 +57,8 @@ class Chain:
         try:
             response = await self._answer(context)
         finally:
-            if context.lane is not None:
-                context.lane.now -= 1
+            if context.limit is not None:
+                context.limit.now -= 1
         self._server.metrics.count(context.info, response.status, time.perf_counter() - began)
         return response
 
@@ -69,10 +69,10 @@ class Chain:
             if (claimed := impersonation.wanted(request.headers)) is not None:
                 context.impersonator = context.user
                 context.user = impersonation.become(self._server.authorizer, context.user, claimed)
-            if (lane := self._server.inflight.lane_of(context.info)) is not None:
-                if not self._server.inflight.enter(lane, context.user):
+            if (limit := self._server.inflight.limit_of(context.info.verb, context.info.subresource)) is not None:
+                if not self._server.inflight.enter(limit, context.user.groups):
                     return web.Response(status=429, body=inflight.TOO_MANY, headers={"Content-Type": "text/plain; charset=utf-8", "Retry-After": "1"})
-                context.lane = lane
+                context.limit = limit
             served = self._find(context.info)
             self._authorize(context)
             response = await self._route(context, served)
@@ -151,5 +151,5 @@ def question_of(info: RequestInfo) -> Question:
     """What a request must be allowed to do."""
     if not info.is_resource:
         return Question(info.verb, path=info.path)
-    fields = authz.field_requirements(info.field_selector) if info.field_selector else ()
+    fields = field_requirements(info.field_selector) if info.field_selector else ()
     return Question(info.verb, info.group, info.plural, info.subresource, info.namespace, info.name, "", info.version, fields)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 from multidict import MultiMapping
 
-if TYPE_CHECKING:
-    from navarch.apiserver.inflight import Lane
+from navarch.apiserver.inflight import Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class Context:
     user: User = ANONYMOUS
     warnings: list[str] = field(default_factory=list)
     impersonator: User | None = None
-    lane: Lane | None = None
+    limit: Limit | None = None
     """Where the request counts as under way; None for one that lasts as long as it is wanted."""
     size: int = 0
     """Bytes of the body, once it was read: what decides where work on it is done (`background`)."""

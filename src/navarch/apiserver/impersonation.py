@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from multidict import CIMultiDictProxy
 
 from navarch.apiserver.authn import certificates
-from navarch.apiserver.authz import Authorizer, Question, refusal
+from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.authz.questions import Question, refusal
 from navarch.apiserver.context import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
 from navarch.machinery import errors, names
 

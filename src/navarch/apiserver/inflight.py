@@ -7,9 +7,8 @@ Upstream counterpart: apiserver's server/filters/maxinflight.go.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-
-from navarch.apiserver.context import RequestInfo, User
 
 _READING = frozenset({"get", "list", "watch"})
 _LONG_VERBS = frozenset({"watch", "proxy"})
@@ -18,7 +17,7 @@ TOO_MANY = b"Too many requests, please try again later.\n"
 
 
 @dataclass(slots=True)
-class Lane:
+class Limit:
     """Requests of one sort: `most` at a time (0: any number), `now` under way."""
 
     most: int
@@ -30,21 +29,21 @@ class Lane:
 
 
 class InFlight:
-    """The two lanes. Who enters one leaves it when the answer is written."""
+    """The two limits. A request that was counted in is counted out when its answer is written."""
 
     def __init__(self, most_reading: int = 400, most_mutating: int = 200) -> None:
-        self.reading = Lane(most_reading)
-        self.mutating = Lane(most_mutating)
+        self.reading = Limit(most_reading)
+        self.mutating = Limit(most_mutating)
 
-    def lane_of(self, info: RequestInfo) -> Lane | None:
+    def limit_of(self, verb: str, subresource: str) -> Limit | None:
         """Where a request counts; None when it lasts as long as it is wanted."""
-        if info.verb in _LONG_VERBS or info.subresource in _LONG_SUBRESOURCES:
+        if verb in _LONG_VERBS or subresource in _LONG_SUBRESOURCES:
             return None
-        return self.reading if info.verb in _READING else self.mutating
+        return self.reading if verb in _READING else self.mutating
 
-    def enter(self, lane: Lane, user: User) -> bool:
+    def enter(self, limit: Limit, groups: Collection[str]) -> bool:
         """Counts a request in; False when it has to come again later."""
-        if lane.full and "system:masters" not in user.groups:
+        if limit.full and "system:masters" not in groups:
             return False
-        lane.now += 1
+        limit.now += 1
         return True

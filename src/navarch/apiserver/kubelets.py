@@ -20,7 +20,8 @@ from aiohttp import web
 from yarl import URL
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver import authn, links
+from navarch.apiserver import links
+from navarch.apiserver.authn import authenticator
 from navarch.apiserver.served import Catalog
 from navarch.lib import inet
 from navarch.machinery import codec, errors
@@ -147,7 +148,7 @@ def forwarded(request: web.BaseRequest, drop: frozenset[str] = frozenset()) -> l
             passed.append(value)
         elif lower != "sec-websocket-protocol":
             found.append((name, value))
-        elif offered := authn.without_token(value):
+        elif offered := authenticator.without_token(value):
             found.append((name, offered))
     if request.remote:
         found.append(("X-Forwarded-For", ", ".join([*passed, request.remote])))

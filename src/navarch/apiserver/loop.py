@@ -17,11 +17,12 @@ from typing import Any
 
 from navarch.apiserver import bootstrap, connections
 from navarch.apiserver.admission import settings, table
-from navarch.apiserver.authn import Authenticator, tokens
+from navarch.apiserver.authn import tokens
+from navarch.apiserver.authn.authenticator import Authenticator
 from navarch.apiserver.authn.certificates import Authorities
 from navarch.apiserver.authn.living import Living
 from navarch.apiserver.authn.static import TokenFile
-from navarch.apiserver.authz import Authorizer
+from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
 from navarch.apiserver.chain import Chain
@@ -89,6 +90,8 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
     server = make_server(options, store)
     server.storage.listen(server.authorizer.rbac.changed)
     await server.storage.start()
+    server.numbers.load(server.catalog.of("", "services").cache)
+    server.storage.listen(server.numbers.changed)
     server.authorizer.rbac.generation += 1
     state.caches = True
     endpoints = Endpoints(
@@ -147,12 +150,13 @@ def make_server(options: Options, store: Store) -> Server:
     authenticator = Authenticator(TokenFile(options.token_auth_file), verifier, authorities)
     kubelets = Kubelets(catalog, options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority)
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog), options.authorization_mode)
-    plugins = table.chain(options.enable_admission_plugins, options.disable_admission_plugins)
     _check_pair("--proxy-client-cert-file", options.proxy_client_cert_file, options.proxy_client_key_file)
     _check_token_expiration(options.service_account_max_token_expiration)
     pod_security = settings.read(options.admission_control_config_file)
     inflight = InFlight(options.max_requests_inflight, options.max_mutating_requests_inflight)
-    return Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(catalog), plugins, pod_security, inflight)
+    server = Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(catalog), pod_security, inflight)
+    server.admission = table.chain(server, options.enable_admission_plugins, options.disable_admission_plugins)
+    return server
 
 
 def _check_token_expiration(seconds: float) -> None:

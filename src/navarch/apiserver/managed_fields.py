@@ -9,7 +9,7 @@ import msgspec
 
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.writing import now
 from navarch.machinery import codec, timestamps

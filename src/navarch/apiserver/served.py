@@ -8,16 +8,14 @@ Upstream counterpart: the REST storages that pkg/controlplane installs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from navarch.api import resources
-from navarch.api.scalars import Object
-from navarch.apiserver import registry
-from navarch.apiserver.registry import conversion
-from navarch.apiserver.registry.columns import Column
-from navarch.apiserver.registry.strategy import Obj, Strategy
+from navarch.apiserver.kinds import table
+from navarch.apiserver.kinds.strategy import Obj, Strategy
+from navarch.apiserver.shapes import Shape, Typed
 from navarch.apiserver.watch_cache import Cache, Entry
 from navarch.lib import integers
 from navarch.machinery import codec, schema
@@ -29,17 +27,17 @@ ROOT = "/registry/"
 class Served:
     """One resource in one version.
 
-    `convert_in(tree)` and `convert_out(tree)` change builtin trees between this version and the stored one; None when this is
-    the stored one.
+    `shape` is that of its objects as they are stored, `request_shape` as clients send them. `convert_in(tree)` and `convert_out(tree)`
+    change builtin trees between this version and the stored one; None when this is the stored one.
     """
 
     resource: resources.Resource
     strategy: Strategy
     cache: Cache
-    object_type: type[Object]
+    shape: Shape
+    request_shape: Shape
     convert_in: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     convert_out: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-    columns: Sequence[Column] = ()
     _converted: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     @property
@@ -62,37 +60,16 @@ class Served:
         return self.cache.prefix + self.key(name, namespace)
 
     def schema(self) -> schema.Schema:
-        """The merge semantics of its fields."""
-        return schema.named(resources.type_name(self.resource.object_type))
-
-    @property
-    def custom(self) -> bool:
-        """A custom resource: no generated type, no strategic merge."""
-        return False
-
-    @property
-    def no_collection(self) -> bool:
-        """Kinds the garbage collector leaves alone: no finalizers of its are put on them."""
-        return (self.group, self.plural) in (("", "events"), ("events.k8s.io", "events"))
+        """The merge semantics of its fields, in this version."""
+        return self.request_shape.schema()
 
     def external(self, obj: Obj) -> Any:
         """A stored object in this version: a struct, or a tree where it had to be converted."""
         return obj if self.convert_out is None else self.convert_out(codec.to_tree(obj))
 
-    def scale_values(self, obj: Obj) -> tuple[int | None, int | None]:
-        """(spec.replicas, status.replicas) of an object that can be scaled."""
-        return obj.spec.replicas if obj.spec else None, obj.status.replicas if obj.status else None
-
-    def set_scale(self, obj: Obj, replicas: int) -> None:
-        obj.spec.replicas = replicas
-
-    def keep_for_status(self, new: Obj, old: Obj) -> None:
-        """For objects that are no structs: everything but metadata and status stays as it was."""
-        new.content = {**old.content, "status": new.content.get("status")}
-
     def decode(self, body: bytes) -> Obj:
-        """A typed object from a cache entry's bytes (stored version)."""
-        return codec.decode(self.object_type, body)
+        """An object from a cache entry's bytes (stored version)."""
+        return self.shape.decode(body)
 
     def body(self, entry: Entry) -> bytes:
         """An entry's JSON in this version."""
@@ -146,18 +123,18 @@ class Catalog:
     @staticmethod
     def is_virtual(resource: resources.Resource) -> bool:
         """Whether a resource is answered without being stored."""
-        return (resource.group, resource.version, resource.plural) in registry.VIRTUAL
+        return (resource.group, resource.version, resource.plural) in table.VIRTUAL
 
     @staticmethod
     def virtual(group: str, version: str, plural: str) -> resources.Resource | None:
         """A resource that is answered without being stored."""
         key = (group, version, plural)
-        return resources.table().get(key) if key in registry.VIRTUAL else None
+        return resources.table().get(key) if key in table.VIRTUAL else None
 
     def versions(self) -> Mapping[str, list[str]]:
         """group → its versions, the preferred one first."""
         found: dict[str, list[str]] = {}
-        for group, version, _ in (*self._served, *registry.VIRTUAL):
+        for group, version, _ in (*self._served, *table.VIRTUAL):
             if version not in found.setdefault(group, []):
                 found[group].append(version)
         return {g: sorted(v, key=_preference) for g, v in found.items()}
@@ -173,32 +150,26 @@ class Catalog:
             self.generation += 1
 
     def _build(self) -> None:
-        table = resources.table()
-        for key in sorted(table, key=lambda k: (k[0], _preference(k[1]), k[2])):
+        known = resources.table()
+        for key in sorted(known, key=lambda k: (k[0], _preference(k[1]), k[2])):
             if not _enabled(key, self._chosen):
                 continue
-            if key in registry.VIRTUAL:
+            if key in table.VIRTUAL:
                 continue
-            self.add(self._serve(table[key]))
+            self.add(self._serve(known[key]))
 
     def _serve(self, resource: resources.Resource) -> Served:
-        stored = conversion.STORED.get((resource.group, resource.version, resource.plural))
+        strategy = table.of(resource.group, resource.plural)
+        stored = strategy.versions.get(resource.version)
         home = resources.table()[stored.home] if stored else resource
         prefix = f"{ROOT}{home.plural}.{home.group}/" if home.group else f"{ROOT}{home.plural}/"
         cache = self.caches.get(prefix)
         if cache is None:
-            selectable = registry.SELECTABLE_FIELDS.get((home.group, home.plural), ())
-            indexed = registry.INDEXED_FIELDS.get((home.group, home.plural), ())
-            cache = Cache(prefix, selectable, indexed)
-        strategy = registry.strategy(home.group, home.plural)
-        return Served(
-            resource,
-            strategy,
-            cache,
-            home.object_type,
-            stored.inward if stored else None,
-            stored.outward if stored else None,
-        )
+            cache = Cache(prefix, strategy.selectable, strategy.indexed)
+        shape = Typed(home.object_type)
+        if stored is None:
+            return Served(resource, strategy, cache, shape, shape)
+        return Served(resource, strategy, cache, shape, Typed(resource.object_type), stored.inward, stored.outward)
 
 
 def _settings(runtime_config: str) -> dict[str, bool]:
@@ -220,7 +191,7 @@ def _enabled(key: tuple[str, str, str], chosen: Mapping[str, bool]) -> bool:
     for name in (f"{at}/{plural}", at, level, "api/all"):
         if name in chosen:
             return chosen[name]
-    return key in registry.SERVED_VERSIONS or _stable(version)
+    return _stable(version)
 
 
 def _stable(version: str) -> bool:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from navarch.apiserver.admission.chain import Chain
+from navarch.apiserver.admission.podsecurity import Configuration
+from navarch.apiserver.authn.authenticator import Authenticator
+from navarch.apiserver.authn.tokens import TokenIssuer
+from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.history import Pasts
 from navarch.apiserver.inflight import InFlight
+from navarch.apiserver.kinds.strategy import Kept
+from navarch.apiserver.kubelets import Kubelets
+from navarch.apiserver.metrics import Metrics
+from navarch.apiserver.numbers.services import Allocations
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 from navarch.apiserver.streams import Turns
 from navarch.apiserver.watchers import Watchers
-
-if TYPE_CHECKING:
-    from navarch.apiserver.admission import Chain
-    from navarch.apiserver.admission.podsecurity import Configuration
-    from navarch.apiserver.admission.quota import Promise
-    from navarch.apiserver.authn import Authenticator
-    from navarch.apiserver.authn.tokens import TokenIssuer
-    from navarch.apiserver.authz import Authorizer
-    from navarch.apiserver.kubelets import Kubelets
-    from navarch.apiserver.metrics import Metrics
-    from navarch.apiserver.registry.services import Allocations
 
 
 @dataclass(slots=True)
@@ -30,6 +27,8 @@ class Server:
 
     def __post_init__(self) -> None:
         self.pasts = Pasts(self.storage, self.turns)
+        self.numbers = Allocations(self.options.service_cluster_ip_range, self.options.service_node_port_range)
+        self.kept = Kept(self.options.event_ttl, self.options.history_hours * 3600.0)
 
     catalog: Catalog
     storage: Storage
@@ -39,17 +38,16 @@ class Server:
     kubelets: Kubelets
     options: Options
     metrics: Metrics
-    admission: Chain
     pod_security: Configuration
     inflight: InFlight = field(default_factory=InFlight)
+    admission: Chain = field(default_factory=Chain)
     turns: Turns = field(default_factory=Turns)
     watchers: Watchers = field(default_factory=Watchers)
     pasts: Pasts = field(init=False)
-    promises: dict[str, Promise] = field(default_factory=dict)
-    """What creations under way have taken from quotas."""
+    numbers: Allocations = field(init=False)
+    """What Services hold of the cluster's addresses and node ports."""
 
-    allocations: Allocations | None = None
-    """What Services hold; made by the first that needs it."""
+    kept: Kept = field(init=False)
 
 
 @dataclass(frozen=True, slots=True)

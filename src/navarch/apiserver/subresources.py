@@ -11,7 +11,7 @@ from aiohttp import web
 
 from navarch.apiserver import answers, discovery, writing
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.subresource import binding, eviction, kubelet, proxy, scale, token

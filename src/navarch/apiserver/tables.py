@@ -1,6 +1,6 @@
 """Tables: what `kubectl get` prints. A row is made when it is written, and not kept: a cell may tell an age.
 
-The columns of each kind are in `registry.columns`; a kind without any has Name and Created At.
+The columns of each kind are in its strategy; a kind without any has Name and Created At.
 
 Upstream counterparts: apiserver's endpoints/handlers/response.go and pkg/printers/internalversion.
 """
@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry import columns
+from navarch.apiserver.kinds import columns
 from navarch.apiserver.served import Served
 from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import codec, errors
@@ -22,7 +22,7 @@ class Rows:
 
     def __init__(self, context: Context, served: Served, *, headers: bool = True) -> None:
         self._served = served
-        self._columns = served.columns or columns.of(served.group, served.plural)
+        self._columns = served.strategy.columns
         self._include = context.query.get("includeObject", "Metadata") or "Metadata"
         if self._include not in ("None", "Metadata", "Object"):
             raise errors.BadRequest(f'unrecognized includeObject value: "{self._include}"')
@@ -35,7 +35,7 @@ class Rows:
         tree = codec.tree(body)
         now = time.time()
         row: dict[str, Any] = {"cells": columns.cells(self._columns, tree, now)}
-        if conditions := columns.row_conditions(tree):
+        if conditions := self._served.strategy.row_conditions(tree):
             row["conditions"] = conditions
         if self._include == "Object":
             row["object"] = tree

@@ -19,10 +19,11 @@ import bisect
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from navarch.apiserver.kinds.strategy import Selectable
 from navarch.machinery import selectors
 from navarch.store.interface import Change
 
@@ -61,16 +62,6 @@ def respliced(entry: Entry, revision: int) -> bytes:
 
 
 _NO_ENTRY = Entry("", 0, b"", "", "", {}, {})
-
-
-class Selectable(NamedTuple):
-    """A field that selectors may name: where it is when not under its own name, and what it is when absent."""
-
-    name: str
-    path: str = ""
-    absent: str = ""
-    otherwise: str = ""
-    """The selectable field whose value it takes when it has none of its own."""
 
 
 class Peek:

@@ -16,11 +16,10 @@ import msgspec
 
 from navarch.api import resources
 from navarch.api.meta import v1 as meta_v1
-from navarch.api.scalars import Object
 from navarch.apiserver import background
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry import metadata as metadata_rules
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds import metadata as metadata_rules
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.lib import integers
 from navarch.machinery import codec, errors, field, names, timestamps
@@ -149,7 +148,7 @@ def _object_from(context: Context, served: Served, data: bytes) -> Obj:
 def _known(served: Served, envelope: _Envelope) -> None:
     """Refuses a version, or a kind of it, that there is nowhere. BadRequest."""
     kind, version = envelope.kind or served.resource.kind, envelope.apiVersion or served.resource.group_version
-    if (kind, version) == (served.resource.kind, served.resource.group_version) or served.custom:
+    if (kind, version) == (served.resource.kind, served.resource.group_version) or served.shape.custom:
         return
     group, _, number = version.rpartition("/")
     try:
@@ -167,11 +166,10 @@ def decoded(context: Context, served: Served, text: bytes, repeated: Sequence[st
     `repeated` are problems found before; `sent` is the body as it came, where that is another text.
     """
     how = field_validation(context)
-    request_type = served.resource.object_type if served.convert_in else served.object_type
     version = served.resource.version
     kind = served.resource.kind
     try:
-        obj, problems = codec.decode_reporting(request_type, text)
+        obj, problems = served.request_shape.decode_reporting(text)
     except codec.DecodeError as error:
         if kind_in(text):
             raise errors.BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}') from None
@@ -191,19 +189,12 @@ def kind_in(text: bytes) -> bool:
 def settle(served: Served, obj: Any) -> Obj:
     """A decoded object in the stored version, with its envelope and defaults."""
     if served.convert_in is not None:
-        obj = codec.from_tree(served.object_type, served.convert_in(codec.to_tree(obj)))
-    obj.apiVersion, obj.kind = served_envelope(served)
+        obj = served.shape.from_tree(served.convert_in(codec.to_tree(obj)))
+    obj.apiVersion, obj.kind = served.shape.envelope
     if obj.metadata is None:
         obj.metadata = meta_v1.ObjectMeta()
     served.strategy.default(obj)
     return obj
-
-
-def served_envelope(served: Served) -> tuple[str, str]:
-    """apiVersion and kind as they are stored."""
-    if served.convert_in is None:
-        return served.resource.group_version, served.resource.kind
-    return resources.group_version_kind(served.object_type)
 
 
 def report(context: Context, how: str, problems: list[str], what: str) -> None:
@@ -310,15 +301,8 @@ def begin_update(served: Served, new: Obj, old: Obj) -> None:
 
 def count_generation(served: Served, new: Obj, old: Obj) -> None:
     """Generation grows when anything but metadata and status changed."""
-    if served.strategy.generation and _substance(new) != _substance(old):
+    if served.strategy.generation and served.shape.substance(new) != served.shape.substance(old):
         new.metadata.generation = (old.metadata.generation or 0) + 1
-
-
-def _substance(obj: Obj) -> Any:
-    if isinstance(obj, Object):
-        kept = [getattr(obj, name) for name in obj.__struct_fields__ if name not in ("apiVersion", "kind", "metadata", "status")]
-        return codec.encode(kept)
-    return {k: v for k, v in obj.content.items() if k != "status"}
 
 
 def check_update(served: Served, new: Obj, old: Obj, subresource: str = "") -> None:

@@ -138,7 +138,7 @@ async def test_a_certificate_expires_while_its_connection_is_open(setting: Setti
     async with setting.session(certificate(setting.ca, *BOB, until=datetime.timedelta(hours=1))) as session:
         assert (await setting.who(session))[0] == 201
         later = NOW.timestamp() + 3601
-        monkeypatch.setattr("navarch.apiserver.authn.time.time", lambda: later)
+        monkeypatch.setattr("navarch.apiserver.authn.authenticator.time.time", lambda: later)
         assert (await setting.who(session))[0] == 401
 
 

@@ -8,7 +8,7 @@ import pytest
 from yarl import URL
 
 from navarch.api import resources
-from navarch.apiserver import registry
+from navarch.apiserver.kinds import table
 from navarch.testing import server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,7 +43,7 @@ def cluster_scoped() -> list[tuple[resources.Resource, str, str]]:
     found = []
     for key, resource in resources.table().items():
         stable = "alpha" not in resource.version and "beta" not in resource.version
-        if resource.namespaced or not (stable or key in registry.VIRTUAL):
+        if resource.namespaced or not (stable or key in table.VIRTUAL):
             continue
         found += [(resource, "", ""), (resource, "x", ""), *((resource, "x", s) for s in resource.subresources)]
     return found

@@ -99,3 +99,23 @@ async def test_tokens_outlive_a_restart_and_bad_ports_are_told(tmp_path: pathlib
 
 def name(obj: Any) -> str:
     return str(obj.metadata.name)
+
+
+async def test_numbers_of_services_are_known_after_a_restart_and_free_after_deletion(tmp_path: pathlib.Path) -> None:
+    async with server.running(tmp_path) as api:
+        first = await api.client.create(service("first"))
+        assert first.spec is not None and first.spec.clusterIP and first.spec.ports
+        address, port = first.spec.clusterIP, first.spec.ports[0].nodePort or 0
+    async with server.running(tmp_path) as api:
+        for wanted in (service("second", address), service("second", port=port)):
+            with pytest.raises(errors.Invalid, match="is already allocated"):
+                await api.client.create(wanted)
+        await api.client.delete(core_v1.Service, "first", "default")
+        second = await api.client.create(service("second", address, port))
+        assert second.spec is not None and second.spec.clusterIP == address
+
+
+def service(name: str, address: str = "", port: int = 0) -> core_v1.Service:
+    ports = [core_v1.ServicePort(port=80, nodePort=port or None)]
+    spec = core_v1.ServiceSpec(type="NodePort", clusterIP=address or None, ports=ports)
+    return core_v1.Service(metadata=meta_v1.ObjectMeta(name=name, namespace="default"), spec=spec)

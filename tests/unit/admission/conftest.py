@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from navarch.apiserver import registry
-from navarch.apiserver.admission import Attributes, podsecurity
-from navarch.apiserver.authz import Authorizer
+from navarch.apiserver.admission import podsecurity
+from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
 from navarch.apiserver.context import User
+from navarch.apiserver.kinds import table
 from navarch.apiserver.served import Catalog
 from navarch.machinery import codec
 from navarch.store.interface import Change
@@ -56,8 +57,8 @@ class Host:
         resource = served.resource
         head = {"apiVersion": resource.group_version, "kind": resource.kind}
         tree = {**head, **tree, "metadata": {"name": "x", **({"namespace": "default"} if resource.namespaced else {}), **tree.get("metadata", {})}}
-        made = codec.from_tree(served.object_type, tree)
-        registry.strategy(group, plural).default(made)
+        made = served.shape.from_tree(tree)
+        table.of(group, plural).default(made)
         return made
 
     def attributes(self, group: str, plural: str, obj: Any, old: Any = None, user: User = ADMIN, subresource: str = "") -> Attributes:

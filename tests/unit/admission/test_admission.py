@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from navarch.api import resources
-from navarch.apiserver import registry
 from navarch.apiserver.admission import certificates, escalation, limits, pods, quota, serviceaccounts, storage
 from navarch.apiserver.authz.policy import objects
 from navarch.apiserver.context import User
+from navarch.apiserver.kinds import table
 from navarch.machinery import codec, errors
 
 ADMIN = User("admin", ("system:masters",))
@@ -25,7 +25,7 @@ def pod(host: Any, name: str = "x", **spec: Any) -> Any:
 
 async def test_account_must_exist(host: Any) -> None:
     with pytest.raises(errors.Forbidden) as raised:
-        await serviceaccounts.mutate(host.attributes("", "pods", pod(host)), host)
+        await serviceaccounts.mutate(host.attributes("", "pods", pod(host)), host.catalog)
     assert raised.value.message == ('pods "x" is forbidden: error looking up service account default/default: serviceaccount "default" not found')
 
 
@@ -33,7 +33,7 @@ async def test_token_is_mounted_where_nothing_else_is(host: Any) -> None:
     await host.add("", "serviceaccounts", {"metadata": {"name": "default"}, "imagePullSecrets": [{"name": "pull"}]})
     taken = {"name": "b", "image": "x", "volumeMounts": [{"name": "own", "mountPath": TOKEN}]}
     made = pod(host, containers=[{"name": "a", "image": "x"}, taken], volumes=[{"name": "own", "emptyDir": {}}])
-    await serviceaccounts.mutate(host.attributes("", "pods", made), host)
+    await serviceaccounts.mutate(host.attributes("", "pods", made), host.catalog)
     spec = codec.to_tree(made)["spec"]
     assert (spec["serviceAccountName"], spec["serviceAccount"]) == ("default", "default")
     assert spec["imagePullSecrets"] == [{"name": "pull"}]
@@ -41,7 +41,7 @@ async def test_token_is_mounted_where_nothing_else_is(host: Any) -> None:
     assert volume["name"].startswith("kube-api-access-")
     assert [m["name"] for c in spec["containers"] for m in c["volumeMounts"]] == [volume["name"], "own"]
     assert [next(iter(s)) for s in volume["projected"]["sources"]] == ["serviceAccountToken", "configMap", "downwardAPI"]
-    assert [str(p) for p in registry.strategy("", "pods").validate(made)] == []
+    assert [str(p) for p in table.of("", "pods").validate(made)] == []
 
 
 @pytest.mark.parametrize(("of_pod", "of_account", "mounted"), [(None, None, True), (False, None, False), (None, False, False), (True, False, True)])
@@ -50,13 +50,13 @@ async def test_automount(host: Any, of_pod: bool | None, of_account: bool | None
     await host.add("", "serviceaccounts", account | ({} if of_account is None else {"automountServiceAccountToken": of_account}))
     made = pod(host)
     made.spec.automountServiceAccountToken = of_pod
-    await serviceaccounts.mutate(host.attributes("", "pods", made), host)
+    await serviceaccounts.mutate(host.attributes("", "pods", made), host.catalog)
     assert bool(made.spec.volumes) is mounted
 
 
 async def test_sick_nodes_are_tolerated_for_five_minutes_unless_said_otherwise(host: Any) -> None:
     made = pod(host, tolerations=[{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}])
-    await pods.tolerate(host.attributes("", "pods", made), host)
+    await pods.tolerate(host.attributes("", "pods", made))
     assert [(t.key, t.tolerationSeconds) for t in made.spec.tolerations] == [
         ("node.kubernetes.io/not-ready", 5),
         ("node.kubernetes.io/unreachable", 300),
@@ -67,19 +67,19 @@ async def test_priority_comes_from_the_class(host: Any) -> None:
     await host.add("scheduling.k8s.io", "priorityclasses", {"metadata": {"name": "high"}, "value": 7})
     named, plain, wrong = pod(host, priorityClassName="high"), pod(host), pod(host, priorityClassName="high", priority=3)
     for made in (named, plain):
-        await pods.priority(host.attributes("", "pods", made), host)
+        await pods.priority(host.attributes("", "pods", made), host.catalog)
     assert (named.spec.priority, plain.spec.priority, plain.spec.preemptionPolicy) == (7, 0, "PreemptLowerPriority")
     with pytest.raises(errors.Forbidden, match=r"the integer value of priority \(3\) must not be provided"):
-        await pods.priority(host.attributes("", "pods", wrong), host)
+        await pods.priority(host.attributes("", "pods", wrong), host.catalog)
     with pytest.raises(errors.Forbidden, match="no PriorityClass with name none was found"):
-        await pods.priority(host.attributes("", "pods", pod(host, priorityClassName="none")), host)
+        await pods.priority(host.attributes("", "pods", pod(host, priorityClassName="none")), host.catalog)
 
 
 async def test_limits_default_and_bound(host: Any) -> None:
     item = {"type": "Container", "default": {"cpu": "500m"}, "max": {"cpu": "1"}, "min": {"memory": "1Mi"}}
     await host.add("", "limitranges", {"spec": {"limits": [item]}})
     made = pod(host)
-    await limits.mutate(host.attributes("", "pods", made), host)
+    await limits.mutate(host.attributes("", "pods", made), host.catalog)
     assert codec.to_tree(made.spec.containers[0].resources) == {
         "limits": {"cpu": "500m"},
         "requests": {"cpu": "500m", "memory": "1Mi"},
@@ -87,10 +87,10 @@ async def test_limits_default_and_bound(host: Any) -> None:
     assert made.metadata.annotations == {
         "kubernetes.io/limit-ranger": "LimitRanger plugin set: cpu, memory request for container a; cpu limit for container a"
     }
-    await limits.validate(host.attributes("", "pods", made), host)
+    await limits.validate(host.attributes("", "pods", made), host.catalog)
     large = pod(host, containers=[{"name": "a", "image": "x", "resources": {"limits": {"cpu": "2", "memory": "1Mi"}}}])
     with pytest.raises(errors.Forbidden, match="maximum cpu usage per Container is 1, but limit is 2"):
-        await limits.validate(host.attributes("", "pods", large), host)
+        await limits.validate(host.attributes("", "pods", large), host.catalog)
 
 
 async def test_runtime_class_brings_overhead_and_where_to_run(host: Any) -> None:
@@ -98,16 +98,16 @@ async def test_runtime_class_brings_overhead_and_where_to_run(host: Any) -> None
     tree = {"metadata": {"name": "vm"}, "handler": "vm", "overhead": {"podFixed": {"cpu": "250m"}}, "scheduling": scheduling}
     await host.add("node.k8s.io", "runtimeclasses", tree)
     made = pod(host, runtimeClassName="vm")
-    await pods.runtime_class(host.attributes("", "pods", made), host)
+    await pods.runtime_class(host.attributes("", "pods", made), host.catalog)
     assert (made.spec.overhead, made.spec.nodeSelector, made.spec.tolerations[0].key) == ({"cpu": "250m"}, {"vm": "yes"}, "vm")
     with pytest.raises(errors.Forbidden, match='pod rejected: RuntimeClass "none" not found'):
-        await pods.runtime_class(host.attributes("", "pods", pod(host, runtimeClassName="none")), host)
+        await pods.runtime_class(host.attributes("", "pods", pod(host, runtimeClassName="none")), host.catalog)
 
 
 async def test_new_nodes_are_tainted_once(host: Any) -> None:
     node = host.made("", "nodes", {"metadata": {"name": "n"}})
     for _ in range(2):
-        await pods.nodes(host.attributes("", "nodes", node), host)
+        await pods.nodes(host.attributes("", "nodes", node))
     assert [(t.key, t.effect) for t in node.spec.taints] == [("node.kubernetes.io/not-ready", "NoSchedule")]
 
 
@@ -117,7 +117,7 @@ async def test_newest_default_storage_class_wins(host: Any) -> None:
         metadata = {"name": name, "annotations": note, "creationTimestamp": stamp}
         await host.add("storage.k8s.io", "storageclasses", {"metadata": metadata, "provisioner": "p"})
     claim = host.made("", "persistentvolumeclaims", {"spec": {"accessModes": ["ReadWriteOnce"]}})
-    await storage.default_class(host.attributes("", "persistentvolumeclaims", claim), host)
+    await storage.default_class(host.attributes("", "persistentvolumeclaims", claim), host.catalog)
     assert claim.spec.storageClassName == "new"
 
 
@@ -192,18 +192,18 @@ async def test_nobody_grants_more_than_he_has(host: Any) -> None:
     await host.add("rbac.authorization.k8s.io", "rolebindings", {"roleRef": {"kind": "ClusterRole", "name": "admin"}, "subjects": [subject]})
     jane = User("jane", ("system:authenticated",))
     within = host.made("rbac.authorization.k8s.io", "roles", {"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]})
-    await escalation.check(host.attributes("rbac.authorization.k8s.io", "roles", within, user=jane), host)
+    await escalation.check(host.attributes("rbac.authorization.k8s.io", "roles", within, user=jane), host.authorizer)
     beyond = host.made("rbac.authorization.k8s.io", "roles", {"rules": [{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["nodes"]}]})
     with pytest.raises(errors.Forbidden) as raised:
-        await escalation.check(host.attributes("rbac.authorization.k8s.io", "roles", beyond, user=jane), host)
+        await escalation.check(host.attributes("rbac.authorization.k8s.io", "roles", beyond, user=jane), host.authorizer)
     assert raised.value.message == (
         'roles.rbac.authorization.k8s.io "x" is forbidden: user "jane" (groups=["system:authenticated"]) is attempting to grant RBAC '
         'permissions not currently held:\n{APIGroups:[""], Resources:["nodes"], Verbs:["get" "list"]}'
     )
     bind = host.made("rbac.authorization.k8s.io", "rolebindings", {"roleRef": {"kind": "ClusterRole", "name": "cluster-admin"}})
     with pytest.raises(errors.Forbidden, match="attempting to grant RBAC permissions not currently held"):
-        await escalation.check(host.attributes("rbac.authorization.k8s.io", "rolebindings", bind, user=jane), host)
-    await escalation.check(host.attributes("rbac.authorization.k8s.io", "rolebindings", bind), host)
+        await escalation.check(host.attributes("rbac.authorization.k8s.io", "rolebindings", bind, user=jane), host.authorizer)
+    await escalation.check(host.attributes("rbac.authorization.k8s.io", "rolebindings", bind), host.authorizer)
 
 
 async def test_signer_needs_leave(host: Any) -> None:
@@ -213,14 +213,14 @@ async def test_signer_needs_leave(host: Any) -> None:
     key = ("certificates.k8s.io", "certificatesigningrequests")
     nobody = User("nobody", ())
     with pytest.raises(errors.Forbidden, match=re.escape('user not permitted to approve requests with signerName "example.com/a"')):
-        await certificates.approval(host.attributes(*key, request, request, nobody, "approval"), host)
-    await certificates.approval(host.attributes(*key, request, request, ADMIN, "approval"), host)
-    await certificates.identity(host.attributes(*key, request, user=User("u", ("g",), "id")), host)
+        await certificates.approval(host.attributes(*key, request, request, nobody, "approval"), host.authorizer)
+    await certificates.approval(host.attributes(*key, request, request, ADMIN, "approval"), host.authorizer)
+    await certificates.identity(host.attributes(*key, request, user=User("u", ("g",), "id")))
     assert (request.spec.username, request.spec.uid, request.spec.groups) == ("u", "id", ["g"])
 
 
 async def test_default_roles_let_components_work(host: Any) -> None:
-    from navarch.apiserver.authz import Question
+    from navarch.apiserver.authz.questions import Question
 
     await roles(host)
 

@@ -15,8 +15,9 @@ from cryptography.x509.oid import NameOID
 
 from navarch.api.authentication import v1 as authentication_v1
 from navarch.api.policy import v1 as policy_v1
-from navarch.apiserver.admission import Attributes, nodes
-from navarch.apiserver.authz import Question, field_requirements
+from navarch.apiserver.admission import nodes
+from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authz.questions import Question, field_requirements
 from navarch.apiserver.context import User
 from navarch.machinery import codec, errors
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver import registry
 from navarch.apiserver.admission import podchecks, podsecurity, serviceaccounts
 from navarch.apiserver.admission import settings as configuration
 from navarch.apiserver.context import User
+from navarch.apiserver.kinds import table
 from navarch.machinery import codec, errors
 
 SAFE: dict[str, Any] = {
@@ -373,9 +373,9 @@ async def test_templates_are_warned_about(host: Any) -> None:
 )
 def test_an_unmasked_proc_needs_users_of_its_own(host: Any, spec: dict[str, Any], why: str) -> None:
     made = host.made("", "pods", {"spec": {"containers": [{"name": "a", "image": "x"}], **spec}})
-    assert any(why in str(p) for p in registry.strategy("", "pods").validate(made))
+    assert any(why in str(p) for p in table.of("", "pods").validate(made))
     fine = host.made("", "pods", {"spec": {"hostUsers": False, "containers": [{"name": "a", "image": "x", **UNMASKED}]}})
-    assert [str(p) for p in registry.strategy("", "pods").validate(fine)] == []
+    assert [str(p) for p in table.of("", "pods").validate(fine)] == []
 
 
 # ---- mountable secrets --------------------------------------------------------------------------------------------------------------
@@ -392,10 +392,10 @@ async def test_containers_added_later_mount_no_other_secrets(host: Any, value: s
         new.spec.ephemeralContainers = [codec.from_tree(core_v1.EphemeralContainer, {"name": "d", "image": "x", **container})]
         return host.attributes("", "pods", new, old, subresource="ephemeralcontainers")
 
-    await serviceaccounts.validate(added(envFrom=[{"secretRef": {"name": "mine"}}]), host)
+    await serviceaccounts.validate(added(envFrom=[{"secretRef": {"name": "mine"}}]), host.catalog)
     tail = 'secret.secretName="other" is not allowed because service account default does not reference that secret'
     with pytest.raises(errors.Forbidden, match=re.escape(f"ephemeral container d with envFrom referencing {tail}")):
-        await serviceaccounts.validate(added(envFrom=[{"secretRef": {"name": "other"}}]), host)
+        await serviceaccounts.validate(added(envFrom=[{"secretRef": {"name": "other"}}]), host.catalog)
     variable = {"name": "V", "valueFrom": {"secretKeyRef": {"name": "other", "key": "k"}}}
     with pytest.raises(errors.Forbidden, match=re.escape(f"ephemeral container d with envVar V referencing {tail}")):
-        await serviceaccounts.validate(added(env=[variable]), host)
+        await serviceaccounts.validate(added(env=[variable]), host.catalog)

@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from navarch.apiserver import inflight, streams, watchers
-from navarch.apiserver.authz import Authorizer, Question, Verdict
+from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.authz.questions import Question, Verdict
 from navarch.apiserver.background import Background
 from navarch.apiserver.context import RequestInfo, User
 from navarch.apiserver.watch_cache import Cache, Entry, Event
@@ -27,18 +28,18 @@ def info(verb: str, subresource: str = "") -> RequestInfo:
 
 
 @pytest.mark.parametrize("verb", ["get", "list"])
-def test_reading_and_changing_have_lanes_of_their_own(verb: str) -> None:
+def test_reading_and_changing_have_limits_of_their_own(verb: str) -> None:
     limits = inflight.InFlight(1, 1)
-    reading, mutating = limits.lane_of(info(verb)), limits.lane_of(info("create"))
+    reading, mutating = limits.limit_of(verb, ""), limits.limit_of("create", "")
     assert reading is not None and mutating is not None and reading is not mutating
-    assert limits.enter(reading, NOBODY) and not limits.enter(reading, NOBODY)
-    assert limits.enter(mutating, NOBODY), "writes do not wait for reads"
-    assert limits.enter(reading, MASTER), "system:masters is always answered"
+    assert limits.enter(reading, NOBODY.groups) and not limits.enter(reading, NOBODY.groups)
+    assert limits.enter(mutating, NOBODY.groups), "writes do not wait for reads"
+    assert limits.enter(reading, MASTER.groups), "system:masters is always answered"
 
 
 @pytest.mark.parametrize("asked", [info("watch"), info("get", "log"), *(info("create", s) for s in ("exec", "attach", "portforward", "proxy"))])
 def test_what_lasts_is_not_counted(asked: RequestInfo) -> None:
-    assert inflight.InFlight().lane_of(asked) is None
+    assert inflight.InFlight().limit_of(asked.verb, asked.subresource) is None
 
 
 # ---- work -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from yarl import URL
 from navarch.api.rbac import v1 as rbac_v1
 from navarch.apiserver import routes
 from navarch.apiserver.answers import negotiate
-from navarch.apiserver.authz import Question, refusal
+from navarch.apiserver.authz.questions import Question, refusal
 from navarch.apiserver.authz.rbac import rule_of
 from navarch.apiserver.context import User
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from navarch.apiserver.watch_cache import Cache, Event, Scope, Selectable, respliced, splice
+from navarch.apiserver.kinds.strategy import Selectable
+from navarch.apiserver.watch_cache import Cache, Event, Scope, respliced, splice
 from navarch.machinery import selectors
 from navarch.store.interface import Change
 

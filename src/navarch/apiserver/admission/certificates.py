@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 
 from navarch.api.certificates import v1 as certificates_v1
-from navarch.apiserver.admission import Attributes
-from navarch.apiserver.admission.serviceaccounts import refuse
-from navarch.apiserver.authz import Question
-
-if TYPE_CHECKING:
-    from navarch.apiserver.server import Server
+from navarch.apiserver.admission.attributes import Attributes, refuse
+from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.authz.questions import Question
 
 _KEY = ("certificates.k8s.io", "certificatesigningrequests")
 _CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 
 
-async def identity(attributes: Attributes, server: Server) -> None:
+async def identity(attributes: Attributes) -> None:
     """A request says who made it: not the client, the server writes that down."""
-    del server
     if attributes.key != _KEY or attributes.operation != "CREATE" or attributes.subresource:
         return
     spec: certificates_v1.CertificateSigningRequestSpec = attributes.obj.spec
@@ -34,9 +29,8 @@ async def identity(attributes: Attributes, server: Server) -> None:
     spec.extra = {k: list(v) for k, v in user.extra.items()} or None
 
 
-async def subject(attributes: Attributes, server: Server) -> None:
+async def subject(attributes: Attributes) -> None:
     """Nobody becomes a member of system:masters by certificate."""
-    del server
     if attributes.key != _KEY or attributes.operation != "CREATE" or attributes.subresource:
         return
     spec: certificates_v1.CertificateSigningRequestSpec = attributes.obj.spec
@@ -51,25 +45,25 @@ async def subject(attributes: Attributes, server: Server) -> None:
         raise refuse(attributes, f"use of {_CLIENT_SIGNER} signer with system:masters group is not allowed")
 
 
-def _may(attributes: Attributes, server: Server, verb: str, signer: str) -> bool:
+def _may(attributes: Attributes, authorizer: Authorizer, verb: str, signer: str) -> bool:
     """On the signer itself, or on all signers of its domain."""
     user = attributes.context.user
     for name in (signer, f"{signer.split('/')[0]}/*"):
         question = Question(verb, "certificates.k8s.io", "signers", "", "", name)
-        if server.authorizer.decide(user, question).allowed:
+        if authorizer.decide(user, question).allowed:
             return True
     return False
 
 
-async def approval(attributes: Attributes, server: Server) -> None:
+async def approval(attributes: Attributes, authorizer: Authorizer) -> None:
     if attributes.key != _KEY or attributes.operation != "UPDATE" or attributes.subresource != "approval":
         return
     signer = attributes.old.spec.signerName or ""
-    if not _may(attributes, server, "approve", signer):
+    if not _may(attributes, authorizer, "approve", signer):
         raise refuse(attributes, f'user not permitted to approve requests with signerName "{signer}"')
 
 
-async def signing(attributes: Attributes, server: Server) -> None:
+async def signing(attributes: Attributes, authorizer: Authorizer) -> None:
     if attributes.key != _KEY or attributes.operation != "UPDATE" or attributes.subresource != "status":
         return
     new, old = attributes.obj.status, attributes.old.status
@@ -79,5 +73,5 @@ async def signing(attributes: Attributes, server: Server) -> None:
     if same and failed == was_failed:
         return
     signer = attributes.old.spec.signerName or ""
-    if not _may(attributes, server, "sign", signer):
+    if not _may(attributes, authorizer, "sign", signer):
         raise refuse(attributes, f'user not permitted to sign requests with signerName "{signer}"')

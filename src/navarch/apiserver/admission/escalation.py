@@ -8,33 +8,30 @@ Upstream counterparts: pkg/registry/rbac/*/policybased and pkg/registry/rbac/val
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from navarch.api.rbac import v1 as rbac_v1
-from navarch.apiserver.admission import Attributes
-from navarch.apiserver.authz import Question
+from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.context import User
 from navarch.machinery import errors
-
-if TYPE_CHECKING:
-    from navarch.apiserver.server import Server
 
 _GROUP = "rbac.authorization.k8s.io"
 _ROLES, _BINDINGS = ("roles", "clusterroles"), ("rolebindings", "clusterrolebindings")
 
 
-async def check(attributes: Attributes, server: Server) -> None:
+async def check(attributes: Attributes, authorizer: Authorizer) -> None:
     """Forbidden unless the user holds what the write grants."""
     group, plural = attributes.key
     if group != _GROUP or attributes.operation not in ("CREATE", "UPDATE") or "system:masters" in attributes.context.user.groups:
         return
     if plural in _ROLES:
-        _role(attributes, server, plural)
+        _role(attributes, authorizer, plural)
     elif plural in _BINDINGS:
-        _binding(attributes, server)
+        _binding(attributes, authorizer)
 
 
-def _role(attributes: Attributes, server: Server, plural: str) -> None:
+def _role(attributes: Attributes, authorizer: Authorizer, plural: str) -> None:
     obj, old = attributes.obj, attributes.old
     same = old is not None and obj.rules == old.rules
     aggregation = getattr(obj, "aggregationRule", None)
@@ -42,34 +39,34 @@ def _role(attributes: Attributes, server: Server, plural: str) -> None:
         return
     user = attributes.context.user
     name = obj.metadata.name or ""
-    if server.authorizer.decide(user, Question("escalate", _GROUP, plural, "", attributes.namespace, name)).allowed:
+    if authorizer.decide(user, Question("escalate", _GROUP, plural, "", attributes.namespace, name)).allowed:
         return
-    _cover(server, user, attributes, obj.rules or [])
+    _cover(authorizer, user, attributes, obj.rules or [])
     if aggregation is not None and (old is None or aggregation != old.aggregationRule):
         everything = [rbac_v1.PolicyRule(verbs=["*"], apiGroups=["*"], resources=["*"])]
         everything.append(rbac_v1.PolicyRule(verbs=["*"], nonResourceURLs=["*"]))
         why = "must have cluster-admin privileges to use the aggregationRule"
-        _cover(server, user, attributes, everything, why)
+        _cover(authorizer, user, attributes, everything, why)
 
 
-def _binding(attributes: Attributes, server: Server) -> None:
+def _binding(attributes: Attributes, authorizer: Authorizer) -> None:
     obj, old = attributes.obj, attributes.old
     if old is not None and obj.roleRef == old.roleRef and obj.subjects == old.subjects:
         return
     reference = obj.roleRef
     plural = "clusterroles" if reference.kind == "ClusterRole" else "roles"
     user = attributes.context.user
-    if server.authorizer.decide(user, Question("bind", _GROUP, plural, "", attributes.namespace, reference.name or "")).allowed:
+    if authorizer.decide(user, Question("bind", _GROUP, plural, "", attributes.namespace, reference.name or "")).allowed:
         return
     where = "" if reference.kind == "ClusterRole" else attributes.namespace
-    rules = server.authorizer.rbac.role_rules(where, reference.name or "")
+    rules = authorizer.rbac.role_rules(where, reference.name or "")
     if rules is None:
         raise errors.not_found(_GROUP, plural.removesuffix("s"), reference.name or "")
-    _cover(server, user, attributes, rules)
+    _cover(authorizer, user, attributes, rules)
 
 
-def _cover(server: Server, user: User, attributes: Attributes, wanted: Iterable[rbac_v1.PolicyRule], why: str = "") -> None:
-    held = server.authorizer.rbac.rules(user, attributes.namespace)
+def _cover(authorizer: Authorizer, user: User, attributes: Attributes, wanted: Iterable[rbac_v1.PolicyRule], why: str = "") -> None:
+    held = authorizer.rbac.rules(user, attributes.namespace)
     missing = [part for rule in wanted for part in _parts(rule) if not any(_covers(h, part) for h in held)]
     if not missing:
         return

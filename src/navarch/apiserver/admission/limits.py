@@ -6,37 +6,33 @@ Upstream counterpart: plugin/pkg/admission/limitranger.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.scalars import Quantity
-from navarch.apiserver.admission import Attributes
-from navarch.apiserver.admission.serviceaccounts import refuse
+from navarch.apiserver.admission.attributes import Attributes, refuse
+from navarch.apiserver.served import Catalog
 from navarch.apiserver.watch_cache import Scope
 from navarch.machinery import amounts, codec, pod_resources, quantity
-
-if TYPE_CHECKING:
-    from navarch.apiserver.server import Server
 
 Amounts = Mapping[str, Quantity]
 _NOTE = "kubernetes.io/limit-ranger"
 
 
-def _items(attributes: Attributes, server: Server) -> list[core_v1.LimitRangeItem]:
-    cache = server.catalog.of("", "limitranges").cache
+def _items(attributes: Attributes, catalog: Catalog) -> list[core_v1.LimitRangeItem]:
+    cache = catalog.of("", "limitranges").cache
     if not len(cache):
         return []
     ranges = [codec.decode(core_v1.LimitRange, e.body) for e in cache.select(Scope(attributes.namespace))]
     return [item for r in ranges if r.spec for item in r.spec.limits or ()]
 
 
-async def mutate(attributes: Attributes, server: Server) -> None:
+async def mutate(attributes: Attributes, catalog: Catalog) -> None:
     """Gives a new pod's containers the namespace's defaults."""
     if attributes.key != ("", "pods") or attributes.operation != "CREATE" or attributes.subresource:
         return
     requests: dict[str, Quantity] = {}
     limits: dict[str, Quantity] = {}
-    for item in _items(attributes, server):
+    for item in _items(attributes, catalog):
         if item.type == "Container":
             requests |= item.defaultRequest or {}
             limits |= item.default or {}
@@ -62,15 +58,15 @@ def _merge(container: core_v1.Container, requests: Amounts, limits: Amounts, rol
         yield f"{', '.join(new_limits)} limit for {role} {container.name}"
 
 
-async def validate(attributes: Attributes, server: Server) -> None:
+async def validate(attributes: Attributes, catalog: Catalog) -> None:
     """Refuses what is out of bounds."""
     if attributes.key == ("", "pods"):
         resized = attributes.operation == "UPDATE" and attributes.subresource == "resize"
         if not resized and (attributes.operation != "CREATE" or attributes.subresource):
             return
-        found = [w for item in _items(attributes, server) for w in _pod(item, attributes.obj)]
+        found = [w for item in _items(attributes, catalog) for w in _pod(item, attributes.obj)]
     elif attributes.key == ("", "persistentvolumeclaims") and attributes.operation in ("CREATE", "UPDATE") and not attributes.subresource:
-        found = [w for item in _items(attributes, server) for w in _claim(item, attributes.obj)]
+        found = [w for item in _items(attributes, catalog) for w in _claim(item, attributes.obj)]
     else:
         return
     if found:

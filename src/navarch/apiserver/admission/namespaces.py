@@ -5,28 +5,24 @@ Upstream counterpart: apiserver's plugin/namespace/lifecycle.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver.admission import Attributes
+from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.served import Catalog
 from navarch.machinery import codec, errors
-
-if TYPE_CHECKING:
-    from navarch.apiserver.server import Server
 
 _IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 _REVIEWS = frozenset({"localsubjectaccessreviews"})
 
 
-async def lifecycle(attributes: Attributes, server: Server) -> None:
+async def lifecycle(attributes: Attributes, catalog: Catalog) -> None:
     """Refuses creation in missing or terminating namespaces and deletion of the immortal ones."""
     resource = attributes.served.resource
     if attributes.operation == "DELETE" and attributes.key == ("", "namespaces") and attributes.name in _IMMORTAL:
         raise errors.forbidden("", "namespaces", attributes.name, "this namespace may not be deleted")
     if not resource.namespaced or attributes.operation != "CREATE" or resource.plural in _REVIEWS:
         return
-    entry = server.catalog.of("", "namespaces").cache.get(attributes.namespace)
+    entry = catalog.of("", "namespaces").cache.get(attributes.namespace)
     if entry is None:
         raise errors.not_found("", "namespaces", attributes.namespace)
     if entry.fields.get("status.phase") != "Terminating":

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.storage import v1 as storage_v1
-from navarch.apiserver.admission import Attributes
-from navarch.apiserver.admission.serviceaccounts import refuse
-from navarch.apiserver.authz import Question, references
+from navarch.apiserver.admission.attributes import Attributes, refuse
+from navarch.apiserver.authz import references
+from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.authz.questions import Question
+from navarch.apiserver.served import Catalog
 from navarch.machinery import codec, errors
-
-if TYPE_CHECKING:
-    from navarch.apiserver.server import Server
 
 _OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 _OWN_LABELS = frozenset(
@@ -33,7 +32,17 @@ _OWN_LABELS = frozenset(
 _KUBELET_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
 
 
-async def restrict(attributes: Attributes, server: Server) -> None:
+class Parts(Protocol):
+    """What a kubelet's writes are judged by: what is stored, and what it may do by its roles."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def authorizer(self) -> Authorizer: ...
+
+
+async def restrict(attributes: Attributes, parts: Parts) -> None:
     """Forbidden to kubelets what is not theirs."""
     user = attributes.context.user
     node = user.node
@@ -43,14 +52,14 @@ async def restrict(attributes: Attributes, server: Server) -> None:
         raise refuse(attributes, f'could not determine node from user "{user.name}"')
     match attributes.key:
         case ("", "pods"):
-            _pod(attributes, server, node)
+            _pod(attributes, parts, node)
         case ("", "nodes"):
             _node(attributes, node)
         case ("", "persistentvolumeclaims"):
             _claim(attributes, node)
         case ("", "serviceaccounts"):
             if attributes.operation == "CREATE" and attributes.subresource == "token":
-                _token(attributes, server, node)
+                _token(attributes, parts, node)
         case ("coordination.k8s.io", "leases"):
             _lease(attributes, node)
         case ("storage.k8s.io", "csinodes"):
@@ -68,16 +77,16 @@ def _name(attributes: Attributes) -> str:
     return attributes.name or (attributes.obj.metadata.name if attributes.obj is not None else "") or ""
 
 
-def _uid(server: Server, node: str) -> str:
+def _uid(parts: Parts, node: str) -> str:
     """The node's uid. NotFound when it has not registered."""
-    entry = server.catalog.of("", "nodes").cache.get(node)
+    entry = parts.catalog.of("", "nodes").cache.get(node)
     if entry is None:
         raise errors.not_found("", "nodes", node)
     return str(codec.tree(entry.body)["metadata"].get("uid") or "")
 
 
-def _held_pod(server: Server, namespace: str, name: str) -> core_v1.Pod:
-    entry = server.catalog.of("", "pods").cache.get(f"{namespace}/{name}")
+def _held_pod(parts: Parts, namespace: str, name: str) -> core_v1.Pod:
+    entry = parts.catalog.of("", "pods").cache.get(f"{namespace}/{name}")
     if entry is None:
         raise errors.not_found("", "pods", name)
     return codec.decode(core_v1.Pod, entry.body)
@@ -86,19 +95,19 @@ def _held_pod(server: Server, namespace: str, name: str) -> core_v1.Pod:
 # ---- pods ----
 
 
-def _pod(attributes: Attributes, server: Server, node: str) -> None:
+def _pod(attributes: Attributes, parts: Parts, node: str) -> None:
     match attributes.subresource, attributes.operation:
         case "", "CREATE":
-            _mirror(attributes, server, node)
+            _mirror(attributes, parts, node)
         case "", "DELETE":
-            if _host(attributes, server) != node:
+            if _host(attributes, parts) != node:
                 raise refuse(attributes, f'node "{node}" can only delete pods with spec.nodeName set to itself')
         case "", operation:
             raise refuse(attributes, f'unexpected operation "{operation}", node "{node}" can only create and delete mirror pods')
         case "status", "UPDATE":
             _pod_status(attributes, node)
         case "eviction", "CREATE":
-            if _host(attributes, server) != node:
+            if _host(attributes, parts) != node:
                 raise refuse(attributes, f"node {node} can only evict pods with spec.nodeName set to itself")
         case "status" | "eviction", operation:
             raise refuse(attributes, f'unexpected operation "{operation}"')
@@ -106,9 +115,9 @@ def _pod(attributes: Attributes, server: Server, node: str) -> None:
             raise refuse(attributes, f"unexpected pod subresource \"{subresource}\", only 'status' and 'eviction' are allowed")
 
 
-def _host(attributes: Attributes, server: Server) -> str:
+def _host(attributes: Attributes, parts: Parts) -> str:
     """The node of the pod a request is about."""
-    spec = _held_pod(server, attributes.namespace, _name(attributes)).spec
+    spec = _held_pod(parts, attributes.namespace, _name(attributes)).spec
     return (spec.nodeName if spec is not None else None) or ""
 
 
@@ -125,7 +134,7 @@ def _pod_status(attributes: Attributes, node: str) -> None:
         raise refuse(attributes, f'node "{node}" cannot update extended resource claim status')
 
 
-def _mirror(attributes: Attributes, server: Server, node: str) -> None:
+def _mirror(attributes: Attributes, parts: Parts, node: str) -> None:
     pod: core_v1.Pod = attributes.obj
     assert pod.metadata is not None and pod.spec is not None
     if references.MIRROR not in (pod.metadata.annotations or {}):
@@ -142,7 +151,7 @@ def _mirror(attributes: Attributes, server: Server, node: str) -> None:
         raise refuse(attributes, f'node "{node}" can only create pods with a controller owner reference set to itself')
     if owner.blockOwnerDeletion:
         raise refuse(attributes, f'node "{node}" must not set blockOwnerDeletion on an owner reference')
-    uid = _uid(server, node)
+    uid = _uid(parts, node)
     if owner.uid != uid:
         raise refuse(attributes, f"node {node} UID mismatch: expected {owner.uid} got {uid}")
     if (resource := references.first_in_spec(pod.spec)) is not None:
@@ -255,7 +264,7 @@ def _request(attributes: Attributes, node: str) -> None:
 # ---- tokens ----
 
 
-def _token(attributes: Attributes, server: Server, node: str) -> None:
+def _token(attributes: Attributes, parts: Parts, node: str) -> None:
     """A node gets tokens for pods it runs, for the audiences those pods ask for."""
     spec = attributes.obj.spec
     bound = spec.boundObjectRef if spec is not None else None
@@ -263,7 +272,7 @@ def _token(attributes: Attributes, server: Server, node: str) -> None:
         raise refuse(attributes, "node requested token not bound to a pod")
     if not bound.uid:
         raise refuse(attributes, "node requested token with a pod binding without a uid")
-    pod = _held_pod(server, attributes.namespace, bound.name)
+    pod = _held_pod(parts, attributes.namespace, bound.name)
     if pod.metadata is None or pod.metadata.uid != bound.uid:
         gone = "The object might have been deleted and then recreated"
         why = f"the UID in the bound object reference ({bound.uid}) does not match the UID in record. {gone}"
@@ -273,23 +282,23 @@ def _token(attributes: Attributes, server: Server, node: str) -> None:
     audiences = spec.audiences or [""]
     if len(audiences) > 1:
         raise refuse(attributes, "node may only request 0 or 1 audiences")
-    _audience(attributes, server, pod, audiences[0])
+    _audience(attributes, parts, pod, audiences[0])
 
 
-def _audience(attributes: Attributes, server: Server, pod: core_v1.Pod, audience: str) -> None:
+def _audience(attributes: Attributes, parts: Parts, pod: core_v1.Pod, audience: str) -> None:
     missing: list[str] = []
-    if _asked_for(server, pod, audience, missing):
+    if _asked_for(parts, pod, audience, missing):
         return
     if missing:
         raise refuse(attributes, f'error validating audience "{audience}": {missing[0] if len(missing) == 1 else "[" + ", ".join(missing) + "]"}')
     user = attributes.context.user
     question = Question("request-serviceaccounts-token-audience", "", audience, "", attributes.namespace, attributes.name, version="v1")
-    if audience and server.authorizer.decide(user, question).allowed:
+    if audience and parts.authorizer.decide(user, question).allowed:
         return
     raise refuse(attributes, f'audience "{audience}" not found in pod spec volume, {user.name} is not authorized to request tokens for this audience')
 
 
-def _asked_for(server: Server, pod: core_v1.Pod, audience: str, missing: list[str]) -> bool:
+def _asked_for(parts: Parts, pod: core_v1.Pod, audience: str, missing: list[str]) -> bool:
     """Whether a volume of the pod needs a token for an audience: a projected one, or one whose CSI driver does."""
     assert pod.spec is not None
     for volume in pod.spec.volumes or ():
@@ -297,14 +306,14 @@ def _asked_for(server: Server, pod: core_v1.Pod, audience: str, missing: list[st
             if source.serviceAccountToken is not None and (source.serviceAccountToken.audience or "") == audience:
                 return True
         try:
-            if (driver := _driver(server, pod, volume)) and _driver_needs(server, driver, audience):
+            if (driver := _driver(parts, pod, volume)) and _driver_needs(parts, driver, audience):
                 return True
         except errors.NotFound as error:
             missing.append(error.message)
     return False
 
 
-def _driver(server: Server, pod: core_v1.Pod, volume: core_v1.Volume) -> str:
+def _driver(parts: Parts, pod: core_v1.Pod, volume: core_v1.Volume) -> str:
     """The CSI driver behind a volume, or "". NotFound when its claim or volume is missing."""
     assert pod.metadata is not None
     if volume.csi is not None:
@@ -315,20 +324,20 @@ def _driver(server: Server, pod: core_v1.Pod, volume: core_v1.Volume) -> str:
         name = volume.persistentVolumeClaim.claimName or ""
     else:
         return ""
-    claim = server.catalog.of("", "persistentvolumeclaims").cache.get(f"{pod.metadata.namespace}/{name}")
+    claim = parts.catalog.of("", "persistentvolumeclaims").cache.get(f"{pod.metadata.namespace}/{name}")
     if claim is None:
         raise errors.not_found("", "persistentvolumeclaims", name)
     spec = codec.decode(core_v1.PersistentVolumeClaim, claim.body).spec
     bound = (spec.volumeName if spec is not None else None) or ""
-    held = server.catalog.of("", "persistentvolumes").cache.get(bound)
+    held = parts.catalog.of("", "persistentvolumes").cache.get(bound)
     if held is None:
         raise errors.not_found("", "persistentvolumes", bound)
     source = codec.decode(core_v1.PersistentVolume, held.body).spec
     return (source.csi.driver if source is not None and source.csi is not None else None) or ""
 
 
-def _driver_needs(server: Server, driver: str, audience: str) -> bool:
-    entry = server.catalog.of("storage.k8s.io", "csidrivers").cache.get(driver)
+def _driver_needs(parts: Parts, driver: str, audience: str) -> bool:
+    entry = parts.catalog.of("storage.k8s.io", "csidrivers").cache.get(driver)
     if entry is None:
         raise errors.not_found("storage.k8s.io", "csidrivers", driver)
     spec = codec.decode(storage_v1.CSIDriver, entry.body).spec

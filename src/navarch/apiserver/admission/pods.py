@@ -5,27 +5,21 @@ Upstream counterparts: plugin/pkg/admission/{defaulttolerationseconds,priority,r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from navarch.api.core import v1 as core_v1
 from navarch.api.node import v1 as node_v1
 from navarch.api.scheduling import v1 as scheduling_v1
-from navarch.apiserver.admission import Attributes
-from navarch.apiserver.admission.serviceaccounts import refuse
+from navarch.apiserver.admission.attributes import Attributes, refuse
 from navarch.apiserver.authz.references import MIRROR
+from navarch.apiserver.served import Catalog
 from navarch.machinery import amounts, codec
-
-if TYPE_CHECKING:
-    from navarch.apiserver.server import Server
 
 _POD = ("", "pods")
 _SICK = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _SECONDS = 300
 
 
-async def tolerate(attributes: Attributes, server: Server) -> None:
+async def tolerate(attributes: Attributes) -> None:
     """A pod stays five minutes on a node that is not ready or not reachable, unless it says otherwise."""
-    del server
     if attributes.key != _POD or attributes.subresource or attributes.operation not in ("CREATE", "UPDATE"):
         return
     spec: core_v1.PodSpec = attributes.obj.spec
@@ -36,12 +30,12 @@ async def tolerate(attributes: Attributes, server: Server) -> None:
         spec.tolerations = [*held, *added]
 
 
-def _classes(server: Server) -> list[scheduling_v1.PriorityClass]:
-    cache = server.catalog.of("scheduling.k8s.io", "priorityclasses").cache
+def _classes(catalog: Catalog) -> list[scheduling_v1.PriorityClass]:
+    cache = catalog.of("scheduling.k8s.io", "priorityclasses").cache
     return [codec.decode(scheduling_v1.PriorityClass, e.body) for e in cache.select_all()]
 
 
-async def priority(attributes: Attributes, server: Server) -> None:
+async def priority(attributes: Attributes, catalog: Catalog) -> None:
     """Sets a pod's priority and preemption policy from its class."""
     if attributes.key != _POD or attributes.subresource:
         return
@@ -54,19 +48,19 @@ async def priority(attributes: Attributes, server: Server) -> None:
         if spec.preemptionPolicy is None:
             spec.preemptionPolicy = before.preemptionPolicy
     elif attributes.operation == "CREATE":
-        _set_priority(attributes, server, pod)
+        _set_priority(attributes, catalog, pod)
 
 
-def _set_priority(attributes: Attributes, server: Server, pod: core_v1.Pod) -> None:
+def _set_priority(attributes: Attributes, catalog: Catalog, pod: core_v1.Pod) -> None:
     spec = pod.spec
     assert spec is not None and pod.metadata is not None
     if spec.priorityClassName:
-        found = server.catalog.of("scheduling.k8s.io", "priorityclasses").cache.get(spec.priorityClassName)
+        found = catalog.of("scheduling.k8s.io", "priorityclasses").cache.get(spec.priorityClassName)
         if found is None:
             raise refuse(attributes, f"no PriorityClass with name {spec.priorityClassName} was found")
         chosen = codec.decode(scheduling_v1.PriorityClass, found.body)
     else:
-        chosen = _default_class(server)
+        chosen = _default_class(catalog)
         if chosen.metadata is not None:
             spec.priorityClassName = chosen.metadata.name
     value = chosen.value or 0
@@ -87,26 +81,26 @@ def _set_priority(attributes: Attributes, server: Server, pod: core_v1.Pod) -> N
     spec.priority, spec.preemptionPolicy = value, policy
 
 
-def _default_class(server: Server) -> scheduling_v1.PriorityClass:
+def _default_class(catalog: Catalog) -> scheduling_v1.PriorityClass:
     """The class marked as default; the lowest of several; an empty one when there is none."""
-    marked = [c for c in _classes(server) if c.globalDefault]
+    marked = [c for c in _classes(catalog) if c.globalDefault]
     return min(marked, key=lambda c: c.value or 0) if marked else scheduling_v1.PriorityClass()
 
 
-async def one_default(attributes: Attributes, server: Server) -> None:
+async def one_default(attributes: Attributes, catalog: Catalog) -> None:
     """Only one PriorityClass may be the default."""
     if attributes.key != ("scheduling.k8s.io", "priorityclasses") or attributes.operation not in ("CREATE", "UPDATE"):
         return
     if attributes.subresource or not attributes.obj.globalDefault:
         return
-    for other in _classes(server):
+    for other in _classes(catalog):
         assert other.metadata is not None
         name = other.metadata.name
         if other.globalDefault and (attributes.operation == "CREATE" or name != attributes.obj.metadata.name):
             raise refuse(attributes, f"PriorityClass {name} is already marked as default. Only one default can exist")
 
 
-async def runtime_class(attributes: Attributes, server: Server) -> None:
+async def runtime_class(attributes: Attributes, catalog: Catalog) -> None:
     """A pod gets the overhead, node selector and tolerations of its runtime class."""
     if attributes.key != _POD or attributes.operation != "CREATE" or attributes.subresource:
         return
@@ -115,7 +109,7 @@ async def runtime_class(attributes: Attributes, server: Server) -> None:
         if spec.overhead:
             raise refuse(attributes, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
         return
-    entry = server.catalog.of("node.k8s.io", "runtimeclasses").cache.get(spec.runtimeClassName)
+    entry = catalog.of("node.k8s.io", "runtimeclasses").cache.get(spec.runtimeClassName)
     if entry is None:
         raise refuse(attributes, f'pod rejected: RuntimeClass "{spec.runtimeClassName}" not found')
     chosen = codec.decode(node_v1.RuntimeClass, entry.body)
@@ -142,9 +136,8 @@ def _schedule(attributes: Attributes, spec: core_v1.PodSpec, scheduling: node_v1
     spec.tolerations = tolerations or None
 
 
-async def nodes(attributes: Attributes, server: Server) -> None:
+async def nodes(attributes: Attributes) -> None:
     """A new node is not ready until its lifecycle controller says that it is (TaintNodesByCondition)."""
-    del server
     if attributes.key != ("", "nodes") or attributes.operation != "CREATE" or attributes.subresource:
         return
     spec = attributes.obj.spec = attributes.obj.spec or core_v1.NodeSpec()

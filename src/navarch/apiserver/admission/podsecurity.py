@@ -16,18 +16,16 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver.admission import Attributes, podchecks
-from navarch.apiserver.admission.serviceaccounts import refuse
+from navarch.apiserver.admission import podchecks
+from navarch.apiserver.admission.attributes import Attributes, refuse
+from navarch.apiserver.served import Catalog
 from navarch.apiserver.watch_cache import Scope
 from navarch.machinery import codec
 from navarch.machinery import field as fields
-
-if TYPE_CHECKING:
-    from navarch.apiserver.server import Server
 
 _LABEL = "pod-security.kubernetes.io/"
 _LEVELS = ("privileged", "baseline", "restricted")
@@ -76,6 +74,16 @@ class Configuration:
     namespaces: frozenset[str] = frozenset()
 
 
+class Parts(Protocol):
+    """What pods are judged by: their namespaces, and what counts where labels say nothing."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def pod_security(self) -> Configuration: ...
+
+
 def parse_level(text: str) -> str | None:
     return text if text in _LEVELS else None
 
@@ -119,48 +127,48 @@ def _problem(label: str, value: str, why: str) -> fields.Problem:
     return fields.invalid(f"metadata.labels[{_LABEL}{label}]", value, why)
 
 
-async def check(attributes: Attributes, server: Server) -> None:
+async def check(attributes: Attributes, parts: Parts) -> None:
     """Refuses or warns, by the labels of the namespace."""
     if attributes.operation not in ("CREATE", "UPDATE"):
         return
     if attributes.key == ("", "namespaces"):
-        await _namespace(attributes, server)
+        await _namespace(attributes, parts)
     elif attributes.key == ("", "pods"):
         if attributes.subresource not in _FREE_SUBRESOURCES:
-            _pod(attributes, server)
+            _pod(attributes, parts)
     elif attributes.key in _HOLDERS and not attributes.subresource:
-        _controller(attributes, server)
+        _controller(attributes, parts)
 
 
-def _policy(attributes: Attributes, server: Server) -> Policy | None:
+def _policy(attributes: Attributes, parts: Parts) -> Policy | None:
     """What counts for a request; None when it is exempt."""
-    configured = server.pod_security
+    configured = parts.pod_security
     if attributes.namespace in configured.namespaces or attributes.context.user.name in configured.usernames:
         return None
-    entry = server.catalog.of("", "namespaces").cache.get(attributes.namespace)
+    entry = parts.catalog.of("", "namespaces").cache.get(attributes.namespace)
     return policy_of(entry.labels if entry is not None else {}, configured.defaults)[0]
 
 
-def _pod(attributes: Attributes, server: Server) -> None:
-    policy = _policy(attributes, server)
+def _pod(attributes: Attributes, parts: Parts) -> None:
+    policy = _policy(attributes, parts)
     pod: core_v1.Pod = attributes.obj
     if policy is None or policy.privileged or pod.spec is None:
         return
     if attributes.operation == "UPDATE" and attributes.old is not None and not _matters(pod.spec, attributes.old.spec):
         return
-    if pod.spec.runtimeClassName in server.pod_security.runtime_classes:
+    if pod.spec.runtimeClassName in parts.pod_security.runtime_classes:
         return
     if found := _broken(pod.metadata, pod.spec, policy.enforce):
         raise refuse(attributes, f'violates PodSecurity "{policy.enforce}": {_said(found)}')
     _warn(attributes, pod.metadata, pod.spec, policy.warn)
 
 
-def _controller(attributes: Attributes, server: Server) -> None:
-    policy = _policy(attributes, server)
+def _controller(attributes: Attributes, parts: Parts) -> None:
+    policy = _policy(attributes, parts)
     if policy is None or policy.warn.name == "privileged":
         return
     template = _template(attributes)
-    if template is None or template.spec is None or template.spec.runtimeClassName in server.pod_security.runtime_classes:
+    if template is None or template.spec is None or template.spec.runtimeClassName in parts.pod_security.runtime_classes:
         return
     _warn(attributes, template.metadata, template.spec, policy.warn)
 
@@ -201,11 +209,11 @@ def _matters(new: core_v1.PodSpec, old: core_v1.PodSpec) -> bool:
 # ---- namespaces ----
 
 
-async def _namespace(attributes: Attributes, server: Server) -> None:
+async def _namespace(attributes: Attributes, parts: Parts) -> None:
     """Labels must be readable. A namespace that becomes stricter is told which of its pods would not be let in again."""
     if attributes.subresource:
         return
-    configured = server.pod_security
+    configured = parts.pod_security
     labels = attributes.obj.metadata.labels or {}
     policy, problems = policy_of(labels, configured.defaults)
     before: Policy | None = None
@@ -221,7 +229,7 @@ async def _namespace(attributes: Attributes, server: Server) -> None:
         if not policy.privileged and policy != configured.defaults:
             attributes.context.warnings.append(_ignored(name, policy, labels))
     elif before is not None:
-        attributes.context.warnings += await _pods_that_break(server, name, policy.enforce)
+        attributes.context.warnings += await _pods_that_break(parts, name, policy.enforce)
 
 
 def _stricter(after: Level, before: Level) -> bool:
@@ -239,15 +247,15 @@ def _ignored(name: str, policy: Policy, labels: Mapping[str, str]) -> str:
     return f'namespace "{name}" is exempt from Pod Security, and the policy ({", ".join(said)}) will be ignored'
 
 
-async def _pods_that_break(server: Server, namespace: str, level: Level) -> list[str]:
+async def _pods_that_break(parts: Parts, namespace: str, level: Level) -> list[str]:
     """Warnings about the pods there are: one of each controller first, no more than a second's worth."""
-    entries = server.catalog.of("", "pods").cache.select(Scope(namespace))
+    entries = parts.catalog.of("", "pods").cache.select(Scope(namespace))
     deadline = time.monotonic() + _MOST_SECONDS
     pods: list[core_v1.Pod] = []
     for at in range(0, min(len(entries), _MOST_PODS), _PODS_AT_ONCE):
         pods += [codec.decode(core_v1.Pod, e.body) for e in entries[at : at + _PODS_AT_ONCE]]
         await asyncio.sleep(0)
-    ordered = _one_of_each_first(pods, server.pod_security.runtime_classes)
+    ordered = _one_of_each_first(pods, parts.pod_security.runtime_classes)
     total = len(ordered) + max(len(entries) - _MOST_PODS, 0)
     names: dict[str, list[str]] = {}
     checked = 0

@@ -10,17 +10,14 @@ Upstream counterpart: k8s.io/apiserver's plugin/resourcequota.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver.admission import Attributes
-from navarch.apiserver.admission.serviceaccounts import refuse
+from navarch.apiserver.admission.attributes import Attributes, refuse
+from navarch.apiserver.served import Catalog
+from navarch.apiserver.storage import Storage
 from navarch.apiserver.watch_cache import Cache, Entry, Scope
 from navarch.machinery import codec, errors, quantity, usage
-
-if TYPE_CHECKING:
-    from navarch.apiserver.server import Server
 
 _CHANGING = {("", "pods"): ("", "resize"), ("", "services"): ("",), ("", "persistentvolumeclaims"): ("",)}
 """Kinds whose updates may use more, and the subresources by which they do."""
@@ -39,14 +36,23 @@ class Promise:
     since: float
 
 
-async def check(attributes: Attributes, server: Server) -> None:
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What quotas are counted with: the objects, the way to the store, and what creations under way have taken."""
+
+    catalog: Catalog
+    storage: Storage
+    promises: dict[str, Promise] = field(default_factory=dict)
+
+
+async def check(attributes: Attributes, quotas: Quotas) -> None:
     """Takes from the quotas what the write uses. Forbidden when there is not enough."""
-    served = server.catalog.of("", "resourcequotas")
+    served = quotas.catalog.of("", "resourcequotas")
     if not len(served.cache) or not attributes.namespace or not _uses(attributes):
         return
     for _ in range(_TRIES):
         entries = served.cache.select(Scope(attributes.namespace))
-        if all([await _take(attributes, server, entry) for entry in entries]):
+        if all([await _take(attributes, quotas, entry) for entry in entries]):
             return
     raise errors.internal("resource quota evaluation timed out")
 
@@ -57,7 +63,7 @@ def _uses(attributes: Attributes) -> bool:
     return attributes.operation == "UPDATE" and attributes.subresource in _CHANGING.get(attributes.key, ())
 
 
-async def _take(attributes: Attributes, server: Server, entry: Entry) -> bool:
+async def _take(attributes: Attributes, quotas: Quotas, entry: Entry) -> bool:
     """Takes what is needed from one quota, unless it has been. False when somebody else changed it meanwhile."""
     taken: set[str] = attributes.scratch.setdefault("quotas", set())
     if entry.key in taken:
@@ -74,17 +80,17 @@ async def _take(attributes: Attributes, server: Server, entry: Entry) -> bool:
     delta = {n: v for n, v in _delta(attributes, quota.spec).items() if n in hard}
     if not delta:
         return True
-    held = _used(attributes, server, quota, delta)
+    held = _used(attributes, quotas, quota, delta)
     if attributes.operation == "CREATE" and not attributes.dry_run:
-        _promise(attributes, server, entry.key, delta)
+        _promise(attributes, quotas, entry.key, delta)
     used = {n: quantity.add(held.get(n, "0"), delta[n]) if n in delta else held.get(n, "0") for n in hard}
     taken.add(entry.key)
     if attributes.dry_run:
         return True
     quota.status = core_v1.ResourceQuotaStatus(hard=dict(hard), used=used)
     quota.metadata.resourceVersion = None
-    served = server.catalog.of("", "resourcequotas")
-    if await server.storage.put(served, entry.name, entry.namespace, codec.encode(quota), entry.version) is None:
+    served = quotas.catalog.of("", "resourcequotas")
+    if await quotas.storage.put(served, entry.name, entry.namespace, codec.encode(quota), entry.version) is None:
         taken.discard(entry.key)
         return False
     return True
@@ -99,7 +105,7 @@ def _delta(attributes: Attributes, spec: core_v1.ResourceQuotaSpec) -> usage.Usa
     return usage.growth(new, {})
 
 
-def _used(attributes: Attributes, server: Server, quota: core_v1.ResourceQuota, delta: usage.Usage) -> usage.Usage:
+def _used(attributes: Attributes, quotas: Quotas, quota: core_v1.ResourceQuota, delta: usage.Usage) -> usage.Usage:
     """What is used, such that `delta` has room. Forbidden when it has not."""
     assert quota.spec is not None and quota.metadata is not None
     hard = quota.spec.hard or {}
@@ -107,7 +113,7 @@ def _used(attributes: Attributes, server: Server, quota: core_v1.ResourceQuota, 
     known = status.used if status is not None and status.hard == hard else None
     if known is not None and not usage.exceeded(known, delta, hard):
         return known
-    held = usage.total([counted(server, quota), *_promised(server, f"{quota.metadata.namespace}/{quota.metadata.name}")], hard)
+    held = usage.total([counted(quotas, quota), *_promised(quotas, f"{quota.metadata.namespace}/{quota.metadata.name}")], hard)
     over = usage.exceeded(held, delta, hard)
     if not over:
         return held
@@ -118,22 +124,22 @@ def _used(attributes: Attributes, server: Server, quota: core_v1.ResourceQuota, 
 _PROMISE_SECONDS = 10.0
 
 
-def _promised(server: Server, key: str) -> list[usage.Usage]:
+def _promised(quotas: Quotas, key: str) -> list[usage.Usage]:
     """What writes under way have taken from a quota and not stored yet."""
     now = time.monotonic()
-    for name, promise in tuple(server.promises.items()):
+    for name, promise in tuple(quotas.promises.items()):
         if now - promise.since > _PROMISE_SECONDS or promise.cache.get(promise.key) is not None:
-            del server.promises[name]
-    return [p.usage for p in server.promises.values() if p.quota == key]
+            del quotas.promises[name]
+    return [p.usage for p in quotas.promises.values() if p.quota == key]
 
 
-def _promise(attributes: Attributes, server: Server, key: str, delta: usage.Usage) -> None:
+def _promise(attributes: Attributes, quotas: Quotas, key: str, delta: usage.Usage) -> None:
     served = attributes.served
     name = served.key(attributes.obj.metadata.name or "", attributes.namespace)
-    server.promises[f"{key} {served.cache.prefix}{name}"] = Promise(key, served.cache, name, delta, time.monotonic())
+    quotas.promises[f"{key} {served.cache.prefix}{name}"] = Promise(key, served.cache, name, delta, time.monotonic())
 
 
-def counted(server: Server, quota: core_v1.ResourceQuota) -> usage.Usage:
+def counted(quotas: Quotas, quota: core_v1.ResourceQuota) -> usage.Usage:
     """What the objects of a quota's namespace use of it."""
     assert quota.spec is not None and quota.metadata is not None
     hard = quota.spec.hard or {}
@@ -141,7 +147,7 @@ def counted(server: Server, quota: core_v1.ResourceQuota) -> usage.Usage:
     parts: list[usage.Usage] = []
     for group, plural in _kinds(hard):
         try:
-            served = server.catalog.of(group, plural)
+            served = quotas.catalog.of(group, plural)
         except KeyError:
             continue
         for entry in served.cache.select(Scope(quota.metadata.namespace or "")):

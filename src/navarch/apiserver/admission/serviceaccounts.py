@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver.admission import Attributes
+from navarch.apiserver.admission.attributes import Attributes, refuse
 from navarch.apiserver.authz import references
-from navarch.machinery import codec, errors, names
-
-if TYPE_CHECKING:
-    from navarch.apiserver.server import Server
+from navarch.apiserver.served import Catalog
+from navarch.machinery import codec, names
 
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607
@@ -25,13 +22,7 @@ TOKEN_SECONDS = 3607
 _ENFORCE = "kubernetes.io/enforce-mountable-secrets"
 
 
-def refuse(attributes: Attributes, why: str) -> errors.Forbidden:
-    resource = attributes.served.resource
-    name = attributes.name or (attributes.obj.metadata.name if attributes.obj is not None else "") or "Unknown"
-    return errors.forbidden(resource.group, resource.plural, name, why)
-
-
-async def mutate(attributes: Attributes, server: Server) -> None:
+async def mutate(attributes: Attributes, catalog: Catalog) -> None:
     """Fills in the account of a new pod, its pull secrets and its token volume."""
     if attributes.key != ("", "pods") or attributes.operation != "CREATE" or attributes.subresource:
         return
@@ -43,7 +34,7 @@ async def mutate(attributes: Attributes, server: Server) -> None:
     spec = pod.spec
     spec.serviceAccountName = spec.serviceAccountName or "default"
     spec.serviceAccount = spec.serviceAccountName
-    account = _account(attributes, server, spec.serviceAccountName)
+    account = _account(attributes, catalog, spec.serviceAccountName)
     if _mounts(spec, account):
         _mount(spec)
     if not spec.imagePullSecrets and account.imagePullSecrets:
@@ -52,14 +43,14 @@ async def mutate(attributes: Attributes, server: Server) -> None:
         _check_secrets(attributes, spec, account)
 
 
-async def validate(attributes: Attributes, server: Server) -> None:
+async def validate(attributes: Attributes, catalog: Catalog) -> None:
     """Containers that are added to a running pod refer to no secrets its account may not mount."""
     if attributes.key != ("", "pods") or attributes.operation != "UPDATE" or attributes.subresource != "ephemeralcontainers":
         return
     spec: core_v1.PodSpec = attributes.obj.spec
     if not spec.serviceAccountName:
         raise refuse(attributes, f"no service account specified for pod {attributes.namespace}/{attributes.name}")
-    account = _account(attributes, server, spec.serviceAccountName)
+    account = _account(attributes, catalog, spec.serviceAccountName)
     if _enforces(account):
         _check_references(attributes, _secrets("ephemeral container", spec.ephemeralContainers or ()), account)
 
@@ -69,8 +60,8 @@ def _enforces(account: core_v1.ServiceAccount) -> bool:
     return annotations.get(_ENFORCE, "") in ("1", "t", "T", "true", "TRUE", "True")
 
 
-def _account(attributes: Attributes, server: Server, name: str) -> core_v1.ServiceAccount:
-    entry = server.catalog.of("", "serviceaccounts").cache.get(f"{attributes.namespace}/{name}")
+def _account(attributes: Attributes, catalog: Catalog, name: str) -> core_v1.ServiceAccount:
+    entry = catalog.of("", "serviceaccounts").cache.get(f"{attributes.namespace}/{name}")
     if entry is None:
         why = f'error looking up service account {attributes.namespace}/{name}: serviceaccount "{name}" not found'
         raise refuse(attributes, why)

@@ -9,54 +9,61 @@ Upstream counterpart: pkg/kubeapiserver/options/plugins.go.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-from navarch.apiserver.admission import (
-    Chain,
-    Plugin,
-    certificates,
-    escalation,
-    limits,
-    namespaces,
-    nodes,
-    pods,
-    podsecurity,
-    quota,
-    serviceaccounts,
-    storage,
-)
+from navarch.apiserver.admission import certificates, escalation, limits, namespaces, nodes, pods, podsecurity, quota, serviceaccounts, storage
+from navarch.apiserver.admission.chain import Chain, Plugin
+from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.served import Catalog
+from navarch.apiserver.storage import Storage
+
+_CREATE, _UPDATE, _DELETE = ("CREATE",), ("UPDATE",), ("DELETE",)
+_WRITES = ("CREATE", "UPDATE")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A plugin's halves. One without a name is no plugin upstream but a check of the registry: it cannot be switched off."""
+class Parts(Protocol):
+    """What plugins are made with."""
 
-    name: str
-    mutate: Plugin | None = None
-    validate: Plugin | None = None
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def storage(self) -> Storage: ...
+
+    @property
+    def authorizer(self) -> Authorizer: ...
+
+    @property
+    def pod_security(self) -> podsecurity.Configuration: ...
 
 
-ROWS: tuple[Row, ...] = (
-    Row("NamespaceLifecycle", namespaces.lifecycle),
-    Row("LimitRanger", limits.mutate, limits.validate),
-    Row("ServiceAccount", serviceaccounts.mutate, serviceaccounts.validate),
-    Row("NodeRestriction", nodes.restrict),
-    Row("TaintNodesByCondition", pods.nodes),
-    Row("PodSecurity", None, podsecurity.check),
-    Row("Priority", pods.priority, pods.one_default),
-    Row("DefaultTolerationSeconds", pods.tolerate),
-    Row("DefaultStorageClass", storage.default_class),
-    Row("StorageObjectInUseProtection", storage.protect),
-    Row("PersistentVolumeClaimResize", None, storage.resize),
-    Row("RuntimeClass", pods.runtime_class),
-    Row("CertificateApproval", None, certificates.approval),
-    Row("CertificateSigning", None, certificates.signing),
-    Row("CertificateSubjectRestriction", None, certificates.subject),
-    Row("DefaultIngressClass", storage.default_ingress_class),
-    Row("", certificates.identity),
-    Row("", None, escalation.check),
-    Row("ResourceQuota", None, quota.check),
-)
+def plugins(parts: Parts) -> tuple[Plugin, ...]:
+    """All plugins, each with what it decides by."""
+    catalog, authorizer = parts.catalog, parts.authorizer
+    quotas = quota.Quotas(catalog, parts.storage)
+    return (
+        Plugin("NamespaceLifecycle", (*_CREATE, *_DELETE), partial(namespaces.lifecycle, catalog=catalog)),
+        Plugin("LimitRanger", _WRITES, partial(limits.mutate, catalog=catalog), partial(limits.validate, catalog=catalog)),
+        Plugin("ServiceAccount", _WRITES, partial(serviceaccounts.mutate, catalog=catalog), partial(serviceaccounts.validate, catalog=catalog)),
+        Plugin("NodeRestriction", (*_WRITES, *_DELETE), partial(nodes.restrict, parts=parts)),
+        Plugin("TaintNodesByCondition", _CREATE, pods.nodes),
+        Plugin("PodSecurity", _WRITES, None, partial(podsecurity.check, parts=parts)),
+        Plugin("Priority", _WRITES, partial(pods.priority, catalog=catalog), partial(pods.one_default, catalog=catalog)),
+        Plugin("DefaultTolerationSeconds", _WRITES, pods.tolerate),
+        Plugin("DefaultStorageClass", _CREATE, partial(storage.default_class, catalog=catalog)),
+        Plugin("StorageObjectInUseProtection", _CREATE, storage.protect),
+        Plugin("PersistentVolumeClaimResize", _UPDATE, None, partial(storage.resize, catalog=catalog)),
+        Plugin("RuntimeClass", _CREATE, partial(pods.runtime_class, catalog=catalog)),
+        Plugin("CertificateApproval", _UPDATE, None, partial(certificates.approval, authorizer=authorizer)),
+        Plugin("CertificateSigning", _UPDATE, None, partial(certificates.signing, authorizer=authorizer)),
+        Plugin("CertificateSubjectRestriction", _CREATE, None, certificates.subject),
+        Plugin("DefaultIngressClass", _CREATE, partial(storage.default_ingress_class, catalog=catalog)),
+        Plugin("", _CREATE, certificates.identity),
+        Plugin("", _WRITES, None, partial(escalation.check, authorizer=authorizer)),
+        Plugin("ResourceQuota", _WRITES, None, partial(quota.check, quotas=quotas)),
+    )
+
 
 MISSING = frozenset(
     {
@@ -70,9 +77,10 @@ MISSING = frozenset(
 """Upstream's plugins that we do not have."""
 
 
-def chain(enabled: Collection[str] = (), disabled: Collection[str] = ()) -> Chain:
+def chain(parts: Parts, enabled: Collection[str] = (), disabled: Collection[str] = ()) -> Chain:
     """The plugins that run. ValueError, in upstream's words where it has them, for names that cannot be meant."""
-    ours = {row.name for row in ROWS if row.name}
+    every = plugins(parts)
+    ours = {p.name for p in every if p.name}
     for flag, names in (("disable-admission-plugins", disabled), ("enable-admission-plugins", enabled)):
         for name in names:
             if name not in ours and name not in MISSING:
@@ -81,5 +89,4 @@ def chain(enabled: Collection[str] = (), disabled: Collection[str] = ()) -> Chai
         raise ValueError(f"[{' '.join(both)}] in enable-admission-plugins and disable-admission-plugins overlapped")
     if absent := sorted(set(enabled) & MISSING):
         raise ValueError(f"enable-admission-plugins: this server does not have {', '.join(absent)}; it has {', '.join(sorted(ours))}")
-    running = [row for row in ROWS if row.name not in disabled]
-    return Chain(tuple(r.mutate for r in running if r.mutate), tuple(r.validate for r in running if r.validate))
+    return Chain(p for p in every if p.name not in disabled)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver.authz import Question, Verdict
+from navarch.apiserver.authz.questions import Question, Verdict
 from navarch.apiserver.authz.references import Reference, of_pod, of_volume
 from navarch.apiserver.context import User
 from navarch.apiserver.served import Catalog

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from navarch.api.rbac import v1 as rbac_v1
-from navarch.apiserver.authz import Question, Verdict
+from navarch.apiserver.authz.questions import Question, Verdict
 from navarch.apiserver.context import User
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.watch_cache import Cache, Event

@@ -10,7 +10,8 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver.authz import Question
+from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.context import Context
 from navarch.apiserver.kubelets import forward
 from navarch.apiserver.served import Served
@@ -146,10 +147,6 @@ _KUBELET_NAMES = {"stdin": "input", "stdout": "output", "stderr": "error"}
 
 
 async def _admit(context: Context, served: Served, server: Server, pod: core_v1.Pod) -> None:
-    from navarch.apiserver import admission
-
-    attributes = admission.Attributes(
-        context, served, "CONNECT", context.info.name, context.info.namespace, pod, None, subresource=context.info.subresource
-    )
-    await admission.mutate(attributes, server)
-    await admission.validate(attributes, server)
+    attributes = Attributes(context, served, "CONNECT", context.info.name, context.info.namespace, pod, None, subresource=context.info.subresource)
+    await server.admission.mutate(attributes)
+    await server.admission.validate(attributes)

@@ -13,7 +13,7 @@ from navarch.api.autoscaling import v1 as autoscaling_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import answers, background, writing
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import get, patch, update
@@ -30,7 +30,7 @@ def scale_from(served: Served, obj: Obj, version: str) -> autoscaling_v1.Scale:
     m = obj.metadata
     made = autoscaling_v1.Scale(apiVersion="autoscaling/v1", kind="Scale")
     made.metadata = meta_v1.ObjectMeta(name=m.name, namespace=m.namespace, uid=m.uid, resourceVersion=version, creationTimestamp=m.creationTimestamp)
-    spec, status = served.scale_values(obj)
+    spec, status = served.shape.scale(obj)
     made.spec = autoscaling_v1.ScaleSpec(replicas=spec)
     made.status = autoscaling_v1.ScaleStatus(replicas=status or 0, selector=_selector(obj))
     return made
@@ -104,7 +104,7 @@ async def _apply(context: Context, served: Served, server: Server, wanted: autos
 
     async def make(old: Obj) -> Obj:
         new = served.decode(codec.encode(old))
-        served.set_scale(new, replicas)
+        served.shape.set_scale(new, replicas)
         new.metadata.resourceVersion = metadata.resourceVersion
         if metadata.uid:
             new.metadata.uid = metadata.uid

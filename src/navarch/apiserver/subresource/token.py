@@ -10,7 +10,8 @@ from aiohttp import web
 from navarch.api.authentication import v1 as authentication_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import admission, answers, writing
+from navarch.apiserver import answers, writing
+from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.authn.tokens import Binding
 from navarch.apiserver.context import Context
 from navarch.apiserver.served import Served
@@ -33,9 +34,9 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     entry = get.entry_of(served, info.name, info.namespace)
     account = codec.decode(core_v1.ServiceAccount, entry.body)
     assert account.metadata is not None
-    attributes = admission.Attributes(context, served, "CREATE", info.name, info.namespace, request, None, "token", context.dry_run)
-    await admission.mutate(attributes, server)
-    await admission.validate(attributes, server)
+    attributes = Attributes(context, served, "CREATE", info.name, info.namespace, request, None, "token", context.dry_run)
+    await server.admission.mutate(attributes)
+    await server.admission.validate(attributes)
     spec = request.spec or authentication_v1.TokenRequestSpec()
     seconds = spec.expirationSeconds or _DEFAULT
     _check(info.name, seconds)

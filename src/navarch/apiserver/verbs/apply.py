@@ -12,7 +12,7 @@ from typing import Any
 
 from navarch.apiserver import background, managed_fields, writing
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import create, update

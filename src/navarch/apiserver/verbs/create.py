@@ -6,9 +6,10 @@ import secrets
 
 from aiohttp import web
 
-from navarch.apiserver import admission, answers, background, managed_fields, watch_cache, writing
+from navarch.apiserver import answers, background, managed_fields, watch_cache, writing
+from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.machinery import codec, errors, names
@@ -26,20 +27,20 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
 
 async def create(context: Context, served: Served, server: Server, obj: Obj, *, applied: bool = False) -> bytes:
     """Stores a new object and returns its JSON. AlreadyExists, Invalid, and what admission raises."""
-    writing.begin_create(context, served, obj, writing.now())
+    now = writing.now()
+    writing.begin_create(context, served, obj, now)
     reset_status(served, obj)
     if not applied:
         await background.run(context.size, managed_fields.on_create, context, served, obj)
-    attributes = admission.Attributes(
-        context, served, "CREATE", obj.metadata.name or "", obj.metadata.namespace or "", obj, None, dry_run=context.dry_run
-    )
-    await admission.mutate(attributes, server)
+    attributes = Attributes(context, served, "CREATE", obj.metadata.name or "", obj.metadata.namespace or "", obj, None, dry_run=context.dry_run)
+    await server.admission.mutate(attributes)
     obj = attributes.obj
-    served.strategy.prepare_create(obj)
-    finish = served.strategy.begin(server, obj, None, context.dry_run) if served.strategy.begin else None
+    served.strategy.prepare_create(obj, now)
+    allocate = served.strategy.allocate
+    finish = allocate(server.numbers, obj, None, context.dry_run) if allocate else None
     try:
         await background.run(context.size, writing.check_create, served, obj)
-        await admission.validate(attributes, server)
+        await server.admission.validate(attributes)
         return await insert(context, served, server, obj)
     finally:
         if finish is not None:
@@ -48,15 +49,15 @@ async def create(context: Context, served: Served, server: Server, obj: Obj, *, 
 
 def reset_status(served: Served, obj: Obj) -> None:
     """A client does not set the status of what it creates, where status is a subresource."""
-    if served.has_status and not served.strategy.status_on_create and hasattr(obj, "status"):
-        obj.status = None
+    if served.has_status and not served.strategy.status_on_create:
+        served.shape.keep_status(obj, None)
 
 
 async def insert(context: Context, served: Served, server: Server, obj: Obj) -> bytes:
     """Writes the object, trying other names when a generated one is taken."""
     metadata = obj.metadata
     namespace = metadata.namespace or ""
-    ttl = served.strategy.lasts(obj, server) if served.strategy.lasts else None
+    ttl = served.strategy.ttl(obj, server.kept) if served.strategy.ttl else None
     for _ in range(_GENERATED_TRIES if metadata.generateName else 1):
         name = metadata.name or ""
         value = codec.encode(obj)

@@ -6,15 +6,17 @@ Upstream counterpart: registry/rest/delete.go (BeforeDelete) and registry/generi
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import admission, answers, contention, watch_cache, writing
-from navarch.apiserver.authz import Question
+from navarch.apiserver import answers, contention, watch_cache, writing
+from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import get as getting
@@ -136,9 +138,9 @@ async def delete(
         entry = getting.entry_of(served, name, namespace)
         old = updating.current(served, entry)
         check_preconditions(served, entry, old, options)
-        attributes = admission.Attributes(context, served, "DELETE", name, namespace, None, old, dry_run=dry, options=options)
-        await admission.mutate(attributes, server)
-        await admission.validate(attributes, server)
+        attributes = Attributes(context, served, "DELETE", name, namespace, None, old, dry_run=dry, options=options)
+        await server.admission.mutate(attributes)
+        await server.admission.validate(attributes)
         done = await _attempt(served, server, entry, updating.current(served, entry), options, dry)
         return None if done is None else (entry, *done)
 
@@ -178,8 +180,7 @@ async def _attempt(served: Served, server: Server, entry: Entry, obj: Obj, optio
         _mark(obj, now, 0)
     elif not graceful and not pending and obj.metadata.finalizers:
         obj.metadata.deletionGracePeriodSeconds = 0
-    if served.group == "" and served.plural == "namespaces":
-        _terminate(obj)
+    served.strategy.terminate(obj)
     value = codec.encode(obj)
     if value == before:
         return entry.body, False
@@ -210,7 +211,7 @@ def _finalizers(served: Served, obj: Obj, options: meta_v1.DeleteOptions) -> Non
 
 def _policy(served: Served, held: list[str], options: meta_v1.DeleteOptions) -> tuple[bool, bool]:
     """Whether dependents are orphaned, and whether they are deleted first."""
-    if served.no_collection:
+    if not served.strategy.collected:
         return False, False
     if options.orphanDependents is not None:
         return options.orphanDependents, False
@@ -226,8 +227,8 @@ def _graceful(served: Served, obj: Obj, options: meta_v1.DeleteOptions, now: flo
     asked = options.gracePeriodSeconds
     if asked is not None and asked < 0:
         asked = 1
-    if served.group == "" and served.plural == "namespaces":
-        return _namespace(obj, now)
+    if served.strategy.finalizers is not None:
+        return _until_finalized(obj, served.strategy.finalizers(obj), now)
     if served.strategy.grace is None:
         return False, False
     metadata = obj.metadata
@@ -240,23 +241,15 @@ def _graceful(served: Served, obj: Obj, options: meta_v1.DeleteOptions, now: flo
     return True, False
 
 
-def _namespace(obj: Obj, now: float) -> tuple[bool, bool]:
-    """A namespace waits until its own finalizers are gone."""
-    if obj.spec is None or not obj.spec.finalizers:
+def _until_finalized(obj: Obj, finalizers: Sequence[str], now: float) -> tuple[bool, bool]:
+    """An object whose kind has finalizers of its own waits until they are gone, without a time."""
+    if not finalizers:
         return False, False
     if obj.metadata.deletionTimestamp is not None:
         return False, True
     _mark(obj, now, 0)
     obj.metadata.deletionGracePeriodSeconds = None
     return True, False
-
-
-def _terminate(obj: Obj) -> None:
-    from navarch.api.core import v1 as core_v1
-
-    status = obj.status or core_v1.NamespaceStatus()
-    status.phase = "Terminating"
-    obj.status = status
 
 
 def _shorten(metadata: meta_v1.ObjectMeta, asked: int | None, now: float) -> tuple[bool, bool]:

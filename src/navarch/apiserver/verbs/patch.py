@@ -15,7 +15,7 @@ from aiohttp import web
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import answers, background, writing
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import apply as applying
@@ -33,7 +33,7 @@ KINDS = (JSON_PATCH, MERGE, STRATEGIC, APPLY_YAML)
 
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     media = writing.media_type(context)
-    if media not in KINDS or (media == STRATEGIC and served.custom):
+    if media not in KINDS or (media == STRATEGIC and served.shape.custom):
         raise errors.UnsupportedMediaType("415: Unsupported Media Type")
     writing.check_options(context, "PatchOptions")
     data = await writing.body(context)

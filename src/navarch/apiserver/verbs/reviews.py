@@ -15,8 +15,8 @@ from navarch.api.authorization import v1 as authorization_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
-from navarch.apiserver import answers, authz, discovery, writing
-from navarch.apiserver.authz import Question
+from navarch.apiserver import answers, discovery, writing
+from navarch.apiserver.authz.questions import Question, field_requirements
 from navarch.apiserver.context import Context, User
 from navarch.apiserver.server import Server
 from navarch.machinery import codec, errors, field, selectors
@@ -80,7 +80,7 @@ def _fields(attributes: authorization_v1.ResourceAttributes) -> tuple[selectors.
     if selector is None:
         return ()
     if selector.rawSelector:
-        return authz.field_requirements(selector.rawSelector)
+        return field_requirements(selector.rawSelector)
     return tuple(
         selectors.FieldRequirement(r.key or "", r.operator == "In", (r.values or [""])[0])
         for r in selector.requirements or ()

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from navarch.apiserver import admission, answers, background, contention, managed_fields, watch_cache, writing
+from navarch.apiserver import answers, background, contention, managed_fields, watch_cache, writing
+from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.context import Context
-from navarch.apiserver.registry.strategy import Obj
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import create as creating
@@ -128,18 +129,16 @@ async def attempt(
     keep_rest(served, new, old, subresource)
     if not applied:
         await background.run(max(context.size, len(entry.body)), managed_fields.on_update, context, served, new, old, subresource)
-    attributes = admission.Attributes(
-        context, served, "UPDATE", entry.name, entry.namespace, new, old, subresource=subresource, dry_run=context.dry_run
-    )
-    await admission.mutate(attributes, server)
+    attributes = Attributes(context, served, "UPDATE", entry.name, entry.namespace, new, old, subresource=subresource, dry_run=context.dry_run)
+    await server.admission.mutate(attributes)
     new = attributes.obj
-    begin = served.strategy.begin if not subresource else None
-    finish = begin(server, new, old, context.dry_run) if begin else None
+    allocate = served.strategy.allocate if not subresource else None
+    finish = allocate(server.numbers, new, old, context.dry_run) if allocate else None
     try:
         if not status:
             writing.count_generation(served, new, old)
         await background.run(max(context.size, len(entry.body)), writing.check_update, served, new, old, subresource)
-        await admission.validate(attributes, server)
+        await server.admission.validate(attributes)
         return await write(context, served, server, entry, new, old)
     finally:
         if finish is not None:
@@ -150,44 +149,39 @@ def keep_rest(served: Served, new: Obj, old: Obj, subresource: str) -> None:
     """A status update changes status (and metadata) alone, other subresources what they say; any other update leaves status alone."""
     part = served.strategy.subresources.get(subresource)
     if part is not None:
-        part.prepare(new, old)
+        part.prepare(new, old, writing.now())
         return
     if subresource == "status":
-        if isinstance(new, type(old)) and hasattr(new, "__struct_fields__"):
-            for name in new.__struct_fields__:
-                if name not in ("apiVersion", "kind", "metadata", "status"):
-                    setattr(new, name, getattr(old, name))
-        else:
-            served.keep_for_status(new, old)
+        served.shape.keep_all_but_status(new, old)
         new.metadata.generation = old.metadata.generation
         new.metadata.deletionTimestamp = old.metadata.deletionTimestamp
-        served.strategy.prepare_status(new, old)
+        served.strategy.prepare_status(new, old, writing.now())
         return
-    if served.has_status and hasattr(new, "status"):
-        new.status = old.status
-    served.strategy.prepare_update(new, old)
+    if served.has_status:
+        served.shape.keep_status(new, old)
+    served.strategy.prepare_update(new, old, writing.now())
 
 
 async def write(context: Context, served: Served, server: Server, entry: Entry, new: Obj, old: Obj) -> Changed | None:
     """Stores the changed object; removes it when its last finalizer went; writes nothing when nothing changed."""
     value = codec.encode(new)
-    if removable(new) and not removable(old):
+    if removable(served, new) and not removable(served, old):
         return await remove(context, served, server, entry, value)
     if value == codec.encode(old) or managed_fields.only_times_differ(new, old):
         return Changed(entry.body)
     if context.dry_run:
         return Changed(watch_cache.splice(value, entry.version))
-    ttl = served.strategy.lasts(new, server) if served.strategy.lasts else None
+    ttl = served.strategy.ttl(new, server.kept) if served.strategy.ttl else None
     revision = await server.storage.put(served, entry.name, entry.namespace, value, entry.version, ttl)
     return None if revision is None else Changed(watch_cache.splice(value, revision))
 
 
-def removable(obj: Obj) -> bool:
+def removable(served: Served, obj: Obj) -> bool:
     """Whether a deleted object has nothing left to wait for."""
     metadata = obj.metadata
     if metadata.deletionTimestamp is None or metadata.finalizers or metadata.deletionGracePeriodSeconds:
         return False
-    return not (obj.kind == "Namespace" and obj.spec is not None and obj.spec.finalizers)
+    return served.strategy.finalizers is None or not served.strategy.finalizers(obj)
 
 
 async def remove(context: Context, served: Served, server: Server, entry: Entry, value: bytes) -> Changed | None:

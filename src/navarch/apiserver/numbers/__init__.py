@@ -1,0 +1,1 @@
+"""Numbers that the server gives out: addresses of Services and node ports."""
