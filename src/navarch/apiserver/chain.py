@@ -76,7 +76,7 @@ class Chain:
             served = self._find(context.info)
             self._authorize(context)
             response = await self._route(context, served)
-            if isinstance(response, streams.LARGE):
+            if type(response) in streams.LARGE:
                 await streams.send(request, response)  # here, so that a client who takes it slowly is counted as under way
             return response
         except errors.ApiError as error:
