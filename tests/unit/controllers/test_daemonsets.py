@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections import Counter
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.controllers.core import daemonsets
+from navarch.controllers.core import daemonsets, revisions
 from navarch.controllers.engine.expectations import Expectations
 from navarch.controllers.workloads.daemonset import FailedPods
 from navarch.objects import meta, pods
@@ -272,3 +273,12 @@ def test_it_comes_to_rest_whatever_nodes_and_pods_do(surge: int | str, seed: int
     assert {p: len(h) for p, h in world.places().items() if p in runs} == dict.fromkeys(runs, 1)
     status = daemonsets.status_of(world.owner, list(world.nodes.values()), list(world.pods.values()), world.revision, NOW, observed=True)
     assert status.desiredNumberScheduled == status.numberReady == len(runs)
+
+
+def test_a_revision_holds_its_patch_as_go_writes_it() -> None:
+    """Clients compare the text of `data` with the JSON that Go makes of a map: keys in order, at every level."""
+    container = core_v1.Container(name="c", image="one", env=[core_v1.EnvVar(name="b", value="1")])
+    template = core_v1.PodTemplateSpec(metadata=meta_v1.ObjectMeta(labels={"z": "1", "a": "2"}), spec=core_v1.PodSpec(containers=[container]))
+    text = json.dumps(revisions.data_of(template), separators=(",", ":"))
+    assert text == json.dumps(json.loads(text), separators=(",", ":"), sort_keys=True)
+    assert text.startswith('{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"a":"2","z":"1"}}')

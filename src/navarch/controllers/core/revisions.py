@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from navarch.api.apps import v1 as apps_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
@@ -48,8 +50,10 @@ class Create:
 
 
 def data_of(template: core_v1.PodTemplateSpec) -> dict[str, Any]:
-    """The patch that puts a template back."""
-    return {"spec": {"template": {**codec.to_tree(template), "$patch": "replace"}}}
+    """The patch that puts a template back, its keys in order: Go's clients compare the text with what they would have written."""
+    patch = {"spec": {"template": {**codec.to_tree(template), "$patch": "replace"}}}
+    made: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(patch, order="sorted"))
+    return made
 
 
 def template_of(revision: apps_v1.ControllerRevision) -> core_v1.PodTemplateSpec:
