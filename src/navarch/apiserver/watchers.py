@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aiohttp import web
 
-from navarch.apiserver.streams import PIECE
+from navarch.apiserver.streams import PIECE, Turns
 from navarch.apiserver.watch_cache import Event
 
 _log = logging.getLogger(__name__)
@@ -157,17 +157,20 @@ class Watcher:
         else:
             self._watchers.relieve()
 
-    async def drain(self, response: web.StreamResponse) -> None:
-        """Writes what was held back, as fast as the client takes it. ConnectionResetError when it takes nothing for too long."""
+    async def drain(self, response: web.StreamResponse, turns: Turns) -> None:
+        """Writes what was held back, as fast as the client takes it, a piece in a turn of its own: many watchers may be behind at once.
+
+        ConnectionResetError when the client takes nothing for too long.
+        """
         while not self.live and not self.over:
-            piece = self._next_piece()
+            async with turns:
+                piece = self._next_piece()
             if not piece:
                 self.live = True
                 return
             try:
                 async with asyncio.timeout(STUCK_SECONDS):
                     await response.write(piece)
-                await asyncio.sleep(0)  # a client that takes it fast never makes us wait
             except TimeoutError:
                 self.cut()
                 raise ConnectionResetError("the client did not read for too long") from None

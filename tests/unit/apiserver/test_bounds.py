@@ -192,7 +192,7 @@ async def test_what_was_held_back_is_written_in_order_when_the_client_reads_agai
             self.written += data
 
     response = Response()
-    await reader.drain(cast(Any, response))
+    await reader.drain(cast(Any, response), streams.Turns())
     assert reader.live and not reader.behind and everyone.held == 0
     assert len(response.written) == sum(1000 + n for n in range(1, 500))
 

@@ -126,7 +126,7 @@ async def _linger(
     end = loop.time() + (timeout or random.randint(1800, 3600))
     bookmark = loop.time() + _BOOKMARK_SECONDS
     while not watcher.over and (now := loop.time()) < end:
-        await watcher.drain(response)
+        await watcher.drain(response, server.turns)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(end, bookmark) - now):
                 await watcher.wake.wait()
