@@ -8,15 +8,12 @@ Upstream counterpart: k8s.io/apimachinery/pkg/util/validation/field. Words and q
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from navarch.api.meta import v1 as meta_v1
-from navarch.machinery import errors
+from navarch.machinery import errors, goform
 
 _WORDS = {
     "FieldValueNotFound": "Not found",
@@ -57,15 +54,11 @@ class Problem:
 
 def show(value: Any) -> str:
     """A bad value as messages show it: strings quoted, numbers bare, the rest as JSON."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, int | float):
-        return str(value)
-    return msgspec.json.encode(value).decode()
+        return goform.quoted(value)
+    if isinstance(value, float):
+        return goform.number(value)
+    return goform.json(value)
 
 
 def not_found(path: str, value: Any) -> Problem:
@@ -89,7 +82,7 @@ def type_invalid(path: str, value: Any, detail: str) -> Problem:
 
 
 def not_supported(path: str, value: Any, supported: Sequence[str]) -> Problem:
-    choices = ", ".join(json.dumps(s) for s in supported)
+    choices = ", ".join(goform.quoted(s) for s in supported)
     return Problem("FieldValueNotSupported", path, value, f"supported values: {choices}" if supported else "")
 
 
