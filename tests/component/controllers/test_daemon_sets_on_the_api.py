@@ -65,10 +65,10 @@ async def on(cluster: ControlPlane, ns: str, *nodes: str, image: str = "one") ->
 @pytest.mark.parametrize("surge", [0, 1])
 async def test_kubectl_rolls_a_set_out_back_and_anew(cluster: ControlPlane, ns: str, surge: int) -> None:
     await cluster.client.create(daemon_set(ns, surge=surge))
-    await cluster.kubectl(ns, "rollout", "status", "ds/d", "--timeout=20s")
+    await cluster.kubectl(ns, "rollout", "status", "ds/d", "--timeout=90s")
     await on(cluster, ns, *NODES)
     await cluster.kubectl(ns, "set", "image", "ds/d", "c=two")
-    assert "successfully rolled out" in await cluster.kubectl(ns, "rollout", "status", "ds/d", "--timeout=20s")
+    assert "successfully rolled out" in await cluster.kubectl(ns, "rollout", "status", "ds/d", "--timeout=90s")
     await on(cluster, ns, *NODES, image="two")
     history = await cluster.kubectl(ns, "rollout", "history", "ds/d")
     assert [line.split()[0] for line in history.splitlines()[2:] if line] == ["1", "2"], history
@@ -76,7 +76,7 @@ async def test_kubectl_rolls_a_set_out_back_and_anew(cluster: ControlPlane, ns: 
     await on(cluster, ns, *NODES)
     before = {p.metadata.uid for p in await cluster.pods(ns) if p.metadata}
     await cluster.kubectl(ns, "rollout", "restart", "ds/d")
-    await cluster.kubectl(ns, "rollout", "status", "ds/d", "--timeout=20s")
+    await cluster.kubectl(ns, "rollout", "status", "ds/d", "--timeout=90s")
     await on(cluster, ns, *NODES)
     assert not before & {p.metadata.uid for p in await cluster.pods(ns) if p.metadata}
 

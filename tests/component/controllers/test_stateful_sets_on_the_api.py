@@ -66,9 +66,9 @@ async def images(cluster: ControlPlane, ns: str) -> dict[str, str | None]:
 
 async def test_kubectl_rolls_a_set_out_back_and_anew(cluster: ControlPlane, ns: str) -> None:
     await cluster.client.create(stateful_set(ns))
-    assert "partitioned roll out complete" in await cluster.kubectl(ns, "rollout", "status", "sts/web", "--timeout=20s")
+    assert "partitioned roll out complete" in await cluster.kubectl(ns, "rollout", "status", "sts/web", "--timeout=90s")
     await cluster.kubectl(ns, "set", "image", "sts/web", "c=two")
-    await cluster.kubectl(ns, "rollout", "status", "sts/web", "--timeout=20s")
+    await cluster.kubectl(ns, "rollout", "status", "sts/web", "--timeout=90s")
     assert set((await images(cluster, ns)).values()) == {"two"}
     history = await cluster.kubectl(ns, "rollout", "history", "sts/web")
     assert [line.split()[0] for line in history.splitlines()[2:] if line] == ["1", "2"], history
@@ -78,7 +78,7 @@ async def test_kubectl_rolls_a_set_out_back_and_anew(cluster: ControlPlane, ns: 
     assert set((await images(cluster, ns)).values()) == {"one"}
     before = {p.metadata.uid for p in await cluster.pods(ns) if p.metadata}
     await cluster.kubectl(ns, "rollout", "restart", "sts/web")
-    await cluster.kubectl(ns, "rollout", "status", "sts/web", "--timeout=20s")
+    await cluster.kubectl(ns, "rollout", "status", "sts/web", "--timeout=90s")
     await rolled_out(cluster, ns)
     assert not before & {p.metadata.uid for p in await cluster.pods(ns) if p.metadata}
     await cluster.kubectl(ns, "scale", "sts/web", "--replicas=1")
