@@ -34,7 +34,7 @@ def _code(point: int) -> str:
 
 
 def json(value: Any) -> str:
-    """A value as encoding/json writes it: keys sorted, `<`, `>` and `&` escaped, whole floats without a point."""
+    """A value as encoding/json writes it: keys sorted (a struct's in its order), `<`, `>` and `&` escaped, whole floats bare."""
     match value:
         case None:
             return "null"
@@ -50,6 +50,9 @@ def json(value: Any) -> str:
             return f"[{','.join(json(item) for item in value)}]"
         case dict():
             return "{" + ",".join(f"{json(key)}:{json(value[key])}" for key in sorted(value)) + "}"
+        case msgspec.Struct():
+            fields = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+            return "{" + ",".join(f"{json(name)}:{json(getattr(value, own))}" for name, own in fields) + "}"
         case _:
             return json(msgspec.to_builtins(value))
 

@@ -60,6 +60,25 @@ class Pattern:
         data = value.encode("utf-8", "surrogatepass")
         return bool(self._match(_ANYWHERE, data, 0, len(data))[0] != _NOWHERE)
 
+    def find_all(self, value: str, most: int = -1) -> list[str]:
+        """The parts that match, one behind the other, at most so many; an empty one right behind another does not count."""
+        if self._match is None:
+            self._match = _compiled(self.text)
+        data = value.encode("utf-8", "surrogatepass")
+        found: list[str] = []
+        at, last = 0, -1
+        while at <= len(data) and len(found) != most:
+            start, end = self._match(_ANYWHERE, data, at, len(data))[0]
+            if (start, end) == _NOWHERE:
+                break
+            if start != end or start != last:
+                found.append(data[start:end].decode("utf-8", "surrogatepass"))
+                last = end
+            at = end if end > at or start != end else end + 1
+            while at < len(data) and data[at] & 0xC0 == 0x80:
+                at += 1
+        return found
+
 
 @functools.lru_cache(4096)
 def pattern(text: str) -> Pattern:

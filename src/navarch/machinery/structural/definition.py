@@ -16,9 +16,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from navarch.machinery import field, goform
+import msgspec
+
+from navarch.machinery import field
 from navarch.machinery.field import Problem
 from navarch.machinery.structural import defaults, paths, structural
+from navarch.machinery.structural import schema as schemas
 from navarch.machinery.structural.coerce import MetadataCheck
 from navarch.machinery.structural.schema import META_FIELDS, Document, Structural, Unsupported, parse
 
@@ -459,9 +462,16 @@ def has_newlines(text: str) -> bool:
     return re.search(r"[\n\r]", text) is not None
 
 
-def shown_rule(rule: Document) -> str:
+class ShownRule(msgspec.Struct):
     """A rule as problems show it: upstream's internal type, as JSON."""
-    held = {"Rule": "rule", "Message": "message", "MessageExpression": "messageExpression"}
-    text = {name: rule.get(key) or "" for name, key in held.items()}
-    parts = [*text.items(), ("Reason", rule.get("reason")), ("FieldPath", rule.get("fieldPath") or "")]
-    return "{" + ",".join(f'"{k}":{goform.json(v)}' for k, v in [*parts, ("OptionalOldSelf", rule.get("optionalOldSelf"))]) + "}"
+
+    Rule: str
+    Message: str
+    MessageExpression: str
+    Reason: str | None
+    FieldPath: str
+    OptionalOldSelf: bool | None
+
+    @classmethod
+    def of(cls, rule: schemas.Rule) -> ShownRule:
+        return cls(rule.rule, rule.message, rule.message_expression, rule.reason, rule.field_path, rule.optional_old_self)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -84,6 +85,8 @@ class Below:
     embedded: bool = False
     lists: bool = False
     """A list-type `set` or `map`."""
+    meanings: bool = False
+    """What is equal to more than what is written the same: list-types, dates, durations, bytes."""
     rules: bool = False
 
 
@@ -134,6 +137,7 @@ NOTHING = Structural()
 ANYTHING = Structural(type="object", preserve=True)
 _NO_VALUES = Values()
 _PROSE = ("description", "title", "example", "externalDocs")
+_MEANINGS = frozenset({"date", "date-time", "duration", "byte"})
 _FOREIGN = ("id", "$schema", "$ref", "patternProperties", "dependencies", "additionalItems", "definitions")
 """What a structural schema cannot hold; upstream names `$schema` without its sign."""
 _CLAUSES = {"allOf": "all_of", "anyOf": "any_of", "oneOf": "one_of"}
@@ -249,6 +253,7 @@ def _below(made: Mapping[str, Any]) -> Below:
         "defaults": made["default"] is not None,
         "embedded": made["embedded"],
         "lists": made["list_type"] in ("set", "map"),
+        "meanings": made["list_type"] in ("set", "map") or made["values"].format in _MEANINGS,
         "rules": bool(made["rules"]),
     }
     return _shared(own[f.name] or _some(children, f.name) for f in fields(Below))
@@ -258,15 +263,8 @@ def _some(children: Iterable[Structural], name: str) -> bool:
     return any(getattr(child.below, name) for child in children)
 
 
-_BELOW = {
-    (a, b, c, d): Below(defaults=a, embedded=b, lists=c, rules=d)
-    for a in (False, True)
-    for b in (False, True)
-    for c in (False, True)
-    for d in (False, True)
-}
+_BELOW = {given: Below(**dict(zip((f.name for f in fields(Below)), given, strict=True))) for given in product((False, True), repeat=5)}
 
 
 def _shared(found: Iterable[bool]) -> Below:
-    a, b, c, d = found
-    return _BELOW[a, b, c, d]
+    return _BELOW[tuple(found)]

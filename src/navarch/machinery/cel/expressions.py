@@ -1,0 +1,85 @@
+"""An expression, from its text to something that can be evaluated.
+
+In: a text, the environment it is written for, and how large values may be. Out: an `Expression`; `CompileError` when there is none, whose
+message is the one that users of the API see.
+
+Upstream counterparts: apiserver's pkg/admission/plugin/cel/compile.go, apiextensions-apiserver's pkg/apiserver/schema/cel/compilation.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from navarch.machinery.cel import check, cost, parse
+from navarch.machinery.cel.environment import Environment
+from navarch.machinery.cel.problems import Invalid
+from navarch.machinery.cel.program import MAX_COST, Program, Unfit
+from navarch.machinery.cel.syntax import Fold, Ident, Node
+from navarch.machinery.cel.types import Type
+
+BUDGET = 10_000_000
+"""What all rules of one object, or all expressions of one policy binding, may cost together."""
+MATCH_CONDITIONS_BUDGET = 2_500_000
+"""What the match conditions of one webhook or policy may cost for one object."""
+
+
+class CompileError(ValueError):
+    """The expression is none; the message is upstream's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Thread-safe, and made once: compiling costs hundreds of microseconds, evaluating few."""
+
+    text: str
+    type: Type
+    cost: cost.Range
+    """What evaluating can cost."""
+    names: frozenset[str]
+    """The variables it uses."""
+    program: Program
+
+    def evaluate(self, variables: Mapping[str, Any], limit: int = MAX_COST) -> tuple[Any, int]:
+        """The value and what it cost. EvaluationError and CostExceeded tell their cost too."""
+        return self.program.evaluate(variables, limit)
+
+
+def compile(
+    text: str,
+    environment: Environment,
+    wanted: Sequence[Type] = (),
+    size_of: cost.SizeOf = cost.nothing_known,
+    must: str = "",
+) -> Expression:
+    """`wanted`: the types the value may have, none for any; `must`: what to say when it has another."""
+    try:
+        tree = parse.parse(text)
+        found = check.check(text, tree, environment)
+    except Invalid as error:
+        raise CompileError(f"compilation failed: {error}") from None
+    if wanted and found not in wanted:
+        raise CompileError(must or f"must evaluate to {' or '.join(map(str, wanted))}")
+    names = frozenset(_names(tree, frozenset()))
+    estimate = cost.estimate(tree, size_of)
+    try:
+        program = Program(text, tree, environment)
+    except Unfit as error:
+        raise CompileError(f"program instantiation failed: {error}") from None
+    return Expression(text, found, estimate, names & environment.variables.keys(), program)
+
+
+def _names(node: Node, local: frozenset[str]) -> set[str]:
+    """The names that stand for variables of the environment."""
+    if isinstance(node, Ident):
+        return set() if node.name in local else {node.name.removeprefix(".")}
+    if isinstance(node, Fold):
+        within = local | {node.accumulator}
+        loop = within | {node.variable, node.second}
+        found = _names(node.over, local) | _names(node.start, local) | _names(node.result, within)
+        return found | _names(node.go_on, loop) | _names(node.step, loop)
+    found = set()
+    for part in node.parts():
+        found |= _names(part, local)
+    return found
