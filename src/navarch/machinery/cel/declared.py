@@ -18,7 +18,6 @@ from navarch.machinery.structural.schema import Structural
 
 MAX_REQUEST = 3 * 1024 * 1024
 """Bytes of the largest request that costs are estimated for."""
-NO_MAXIMUM = 2**63 - 1
 _STRING = Structural(type="string")
 _META = Structural(type="object", properties={"name": _STRING, "generateName": _STRING})
 _SIMPLE = {"boolean": types.BOOL, "number": types.DOUBLE, "integer": types.INT}
@@ -90,7 +89,8 @@ def _list(schema: Structural, name: str) -> Declared | None:
     return replace(made, type=Type("list", (element.type,), schema=made))
 
 
-_KEY = Declared(types.STRING, NO_MAXIMUM, 2)
+_KEY = Declared(types.STRING, 0, 2)
+"""Upstream takes keys to be of no length."""
 
 
 def _map(schema: Structural, name: str) -> Declared | None:
