@@ -8,11 +8,12 @@ Upstream counterparts: cel-go's interpreter/runtimecost.go and ext, apiserver's 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from navarch.machinery.cel.values import size
+from navarch.machinery.cel.values import MAX_ITEMS, size
 
 TRAVERSAL, REGEX = 0.1, 0.25
 """Of a character looked at, and of one of a pattern."""
@@ -41,8 +42,16 @@ def _both(args: Sequence[Any], result: Any) -> int:
     return math.ceil((size(args[0]) + size(args[1])) * TRAVERSAL)
 
 
-def _result(factor: float) -> Charge:
-    return lambda args, result: math.ceil(size(result) * factor)
+def _joined(args: Sequence[Any], result: Any) -> int:
+    return math.ceil(size(result) * 2 * TRAVERSAL)
+
+
+def _made(args: Sequence[Any], result: Any) -> int:
+    return len(result) + 1 + LIST
+
+
+OF_RESULT: frozenset[Charge] = frozenset({_joined, _made})
+"""What goes by the result, not by the arguments alone."""
 
 
 def _pattern(args: Sequence[Any], result: Any) -> int:
@@ -59,15 +68,20 @@ def _whole(args: Sequence[Any], result: Any) -> int:
 
 def _traversed(value: Any) -> int:
     """Everything in a value, once."""
-    if isinstance(value, str):
-        return int(len(value.encode()) * TRAVERSAL)
-    if isinstance(value, bytes):
-        return int(len(value) * TRAVERSAL)
-    if isinstance(value, list):
-        return sum(map(_traversed, value))
-    if isinstance(value, dict):
-        return sum(_traversed(key) + _traversed(held) for key, held in value.items())
-    return 1
+    cost, waiting = 0, [value]
+    while waiting and cost + len(waiting) <= MAX_ITEMS:
+        one = waiting.pop()
+        if isinstance(one, str):
+            cost += int(len(one.encode("utf-8", "replace")) * TRAVERSAL)
+        elif isinstance(one, bytes):
+            cost += int(len(one) * TRAVERSAL)
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            waiting += itertools.chain(one, one.values())
+        else:
+            cost += 1
+    return cost + len(waiting)
 
 
 def _selector(args: Sequence[Any], result: Any) -> int:
@@ -122,7 +136,7 @@ BY_FUNCTION: Mapping[str, Charge | int] = {
     **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), _whole),
     **dict.fromkeys(("url", "lowerAscii", "upperAscii", "substring", "trim", "jsonpatch.escapeKey"), _traverse(0)),
     **dict.fromkeys(("replace", "split", "ip.isCanonical"), _traverse(0, 2 * TRAVERSAL)),
-    "join": _result(2 * TRAVERSAL),
+    "join": _joined,
     **dict.fromkeys(("find", "findAll"), _pattern),
     **dict.fromkeys(("cidr", "isIP", "isCIDR", "ip", "quantity", "isQuantity", "semver", "isSemver"), _traverse(0)),
     "validate": _validated,
@@ -144,7 +158,7 @@ BY_OVERLOAD: Mapping[str, Charge | int] = {
     "matches": _pattern,
     "matches_string": _pattern,
     "contains_string": _part,
-    **dict.fromkeys(("list_slice", "lists_range", "list_reverse"), _listed(lambda args, result: len(result))),
+    **dict.fromkeys(("list_slice", "lists_range", "list_reverse"), _made),
     **dict.fromkeys(("list_flatten", "list_flatten_int"), _listed(_flat)),
     "list_distinct": _listed(_with_itself(0)),
     **{f"list_{kind}_sort": _listed(_with_itself(0)) for kind in COMPARED},

@@ -498,8 +498,9 @@ class _Compiler:
     def gathered(self, node: Fold, items: _Items, accumulator: int, start: Run) -> Compiled:
         """`map`, `filter` and `transformList`: one list is made, not one for each element."""
         step, condition, condition_cost = self.step(node)
-        make, _ = self.compile(_single(step.args[1]))
-        cost = self.compile(step.args[1])[1] + 2
+        element = _single(step.args[1])
+        make, cost = self.compile(element)
+        cost += 2 if self.literal(element) is not _NO_LITERAL else charges.LIST + 2
 
         def run(frame: Frame) -> list[Any]:
             made: list[Any] = []
@@ -769,13 +770,25 @@ def _plain(call: Implementation, runs: Sequence[Run]) -> Run:
 
 
 def _charged(call: Implementation, runs: Sequence[Run], charge: charges.Charge) -> Run:
-    def run(frame: Frame) -> Any:
+    """What a call costs is known before it is made, but for what it costs to make a result: then it is seen to after."""
+
+    def after(frame: Frame) -> Any:
         args = [one(frame) for one in runs]
         result = call(*args)
-        frame[COST] += charge(args, result)
+        count(frame, charge(args, result))
         return result
 
-    return run
+    def before(frame: Frame) -> Any:
+        args = [one(frame) for one in runs]
+        cost = charge(args, None)
+        if frame[COST] + cost > frame[LIMIT]:
+            frame[COST] += cost
+            raise CostExceeded
+        result = call(*args)
+        frame[COST] += cost
+        return result
+
+    return after if charge in charges.OF_RESULT else before
 
 
 _QUIET = frozenset({"contains", "endsWith", "startsWith", "matches"})

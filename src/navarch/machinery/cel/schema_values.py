@@ -172,7 +172,7 @@ def equality(held: Type | None, *, ordered: bool = False) -> Callable[[Any, Any]
     if schema is not None:
         return (lambda one, other: equal(one, other, schema, ordered)) if schema.below.meanings else None
     inner = equality(held.parameters[-1]) if held.name in ("list", "map", "optional_type") and held.parameters else None
-    return None if inner is None else lambda one, other: _equal_within(one, other, inner)
+    return None if inner is None else lambda one, other: _equal_within(values.limited(one), values.limited(other), inner)
 
 
 def _equal_within(left: Any, right: Any, same: Callable[[Any, Any], bool]) -> bool:

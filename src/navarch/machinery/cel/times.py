@@ -47,6 +47,10 @@ def date(text: str) -> Timestamp:
     return timestamp(f"{text}T00:00:00Z")
 
 
+_MAX_DIGITS = 20
+"""More would be more than nanoseconds can hold, or finer than they are."""
+
+
 def duration(text: str) -> Duration:
     """Go's form: 1h30m, -1.5s."""
     sign, rest = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
@@ -56,6 +60,9 @@ def duration(text: str) -> Duration:
             break
         whole, _, part = match[1].partition(".")
         unit = _UNITS[match[2]]
+        part = part[:_MAX_DIGITS]
+        if len(whole) > _MAX_DIGITS:
+            break
         total += int(whole or 0) * unit + int(part or 0) * unit // 10 ** len(part)
         at = match.end()
     if (not rest or at != len(rest)) and rest != "0":

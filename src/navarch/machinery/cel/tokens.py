@@ -7,6 +7,7 @@ Upstream counterpart: cel-go's parser (the lexer of CEL.g4, unescape.go).
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +104,13 @@ def _token(match: re.Match[str], wrong: list[Problem]) -> Token:
         return Token(kind, text, at, 0)
 
 
+_MAX_DIGITS = 1000
+"""Of a number. Python's own bound is in other words."""
+
+
 def _value(kind: str, text: str) -> Any:
+    if kind in ("int", "uint") and len(text) > _MAX_DIGITS:
+        raise ValueError(f"invalid {kind} literal")
     match kind:
         case "int":
             return int(text, 16) if text.startswith("0x") else int(text)
@@ -113,7 +120,9 @@ def _value(kind: str, text: str) -> Any:
                 raise ValueError("invalid uint literal")
             return Uint(value)
         case "float":
-            return float(text)
+            if math.isinf(value := float(text)):
+                raise ValueError("invalid double literal")
+            return value
         case "string":
             return _string(text)
         case "bytes":

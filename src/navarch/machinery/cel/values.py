@@ -19,6 +19,10 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+MAX_ITEMS = 1_000_000
+"""Of a list, and of what is shown at once. Upstream makes larger ones, and costs them after."""
+MAX_TEXT = 10_000_000
+"""Characters."""
 MAX_INT, MIN_INT, MAX_UINT = 2**63 - 1, -(2**63), 2**64 - 1
 
 
@@ -120,25 +124,60 @@ def type_name(value: Any) -> str:
 # ---- equality and order --------------------------------------------------------------------------------------------
 
 
+_NESTING = frozenset({list, dict, Optional})
+
+
 def equal(left: Any, right: Any) -> bool:
     """Whether two values are one. Numbers count by value, whatever their types; other types never equal each other."""
     one = left.__class__
     if one is right.__class__:
-        if one is dict:
-            return len(left) == len(right) and all(equal_in(right, key, value) for key, value in left.items())
-        if one is list:
-            return len(left) == len(right) and all(map(equal, left, right))
-        if one is Optional:
-            return left.present == right.present and (not left.present or equal(left.held, right.held))
-        return bool(left == right)
+        return _same(left, right, set()) if one in _NESTING else bool(left == right)
     if is_number(left) and is_number(right):
         return bool(left == right)
     return False
 
 
-def equal_in(held: dict[Any, Any], key: Any, value: Any) -> bool:
+def _same(left: Any, right: Any, known: set[tuple[int, int]]) -> bool:
+    """Lists that hold one list many times are small, and would be long to compare: `known` are the pairs that were found equal."""
+    one = left.__class__
+    if one is not right.__class__ or one not in _NESTING:
+        return equal(left, right)
+    if one is Optional:
+        return left.present == right.present and (not left.present or _same(left.held, right.held, known))
+    if len(left) != len(right):
+        return False
+    pair = (id(left), id(right))
+    if pair in known:
+        return True
+    if one is list:
+        same = all(_same(mine, other, known) for mine, other in zip(left, right, strict=True))
+    else:
+        same = all(_same_in(right, key, mine, known) for key, mine in left.items())
+    if same:
+        known.add(pair)
+    return same
+
+
+def _same_in(held: dict[Any, Any], key: Any, value: Any, known: set[tuple[int, int]]) -> bool:
     found, other = lookup(held, key)
-    return found and equal(value, other)
+    return found and _same(value, other, known)
+
+
+def limited(value: Any) -> Any:
+    """A value, unless there is too much in it to be shown or computed with at once."""
+    more, waiting = MAX_ITEMS, [value]
+    while waiting:
+        one = waiting.pop()
+        if one.__class__ is list or one.__class__ is dict:
+            more -= len(one)
+            if more < 0:
+                raise too_much()
+            waiting += one.values() if isinstance(one, dict) else one
+    return value
+
+
+def too_much() -> EvaluationError:
+    return EvaluationError("operation cancelled: actual cost limit exceeded")
 
 
 def is_number(value: Any) -> bool:

@@ -44,7 +44,7 @@ def test_no_two_forms_of_a_function_are_the_same() -> None:
 def test_a_wrong_call_names_the_function() -> None:
     """Each function exists for the checker, and none takes seven arguments."""
     for name, overloads in libraries.BASE.functions.items():
-        if name[0] in "_@-!" or name in ("has", "all", "exists"):
+        if name[0] in "_-!" or "@" in name or name in ("has", "all", "exists"):
             continue
         call = f"'x'.{name}(1, 2, 3, 4, 5, 6, 7)" if any(overload.member for overload in overloads) else f"{name}(1, 2, 3, 4, 5, 6, 7)"
         with pytest.raises(expressions.CompileError, match="no matching overload"):

@@ -16,8 +16,6 @@ from navarch.machinery.cel.environment import Library, Overload
 from navarch.machinery.cel.values import Duration, EvaluationError, Uint, checked_int, checked_uint
 
 _SUMMED = {"int": 0, "uint": Uint(0), "double": 0.0, "duration": Duration(0)}
-_MAX_RANGE = 1_000_000
-"""Upstream's lists.range is bounded by its cost alone, which is counted only once the list is there."""
 
 
 def _added(left: Any, right: Any) -> Any:
@@ -73,6 +71,8 @@ def _flatten(items: list[Any], depth: int = 1) -> list[Any]:
     for _ in range(min(depth, 1000)):
         if not any(item.__class__ is list for item in items):
             break
+        if sum(len(item) if item.__class__ is list else 1 for item in items) > values.MAX_ITEMS:
+            raise values.too_much()
         items = [inner for item in items for inner in (item if item.__class__ is list else [item])]
     return items
 
@@ -97,8 +97,8 @@ def _sort_by(items: list[Any], keys: list[Any]) -> list[Any]:
 
 
 def _range(count: int) -> list[int]:
-    if count > _MAX_RANGE:
-        raise EvaluationError("operation cancelled: actual cost limit exceeded")
+    if count > values.MAX_ITEMS:
+        raise values.too_much()
     return list(range(max(0, count)))
 
 

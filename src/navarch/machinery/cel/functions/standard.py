@@ -112,7 +112,10 @@ def _uint_of_double(value: float) -> Uint:
 def _double_of_text(text: str) -> float:
     if re.match(r"[+-]?([0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))\Z", text) is None:
         raise _failed("string", "double")
-    return float(text)
+    value = float(text)
+    if math.isinf(value) and text[-1].isdigit():
+        raise _failed("string", "double")
+    return value
 
 
 def _bool_of_text(text: str) -> bool:
@@ -209,6 +212,12 @@ def _duration_part(unit: int) -> Callable[[Duration], int]:
     return lambda held: _divide(held.nanoseconds, unit)
 
 
+def _chained(left: list[Any], right: list[Any]) -> list[Any]:
+    if len(left) + len(right) > values.MAX_ITEMS:
+        raise values.too_much()
+    return left + right
+
+
 LIBRARY: Library = {
     "_?_:_": (Overload("conditional", "(bool, T, T) -> T", _special),),
     "_&&_": (Overload("logical_and", "(bool, bool) -> bool", _special),),
@@ -229,7 +238,7 @@ LIBRARY: Library = {
         Overload("add_duration_timestamp", "(duration, timestamp) -> timestamp", lambda by, held: _shift(held, by)),
         Overload("add_timestamp_duration", "(timestamp, duration) -> timestamp", _shift),
         Overload("add_int64", "(int, int) -> int", lambda left, right: checked_int(left + right)),
-        Overload("add_list", "(list(T), list(T)) -> list(T)", lambda left, right: left + right),
+        Overload("add_list", "(list(T), list(T)) -> list(T)", _chained),
         Overload("add_string", "(string, string) -> string", lambda left, right: left + right),
         Overload("add_uint64", "(uint, uint) -> uint", lambda left, right: checked_uint(left + right)),
     ),

@@ -53,6 +53,9 @@ def _last_index_before(text: str, part: str, start: int) -> int:
 
 
 def _replace(text: str, old: str, new: str, count: int = -1) -> str:
+    times = text.count(old) if count < 0 else min(count, text.count(old))
+    if len(text) + times * (len(new) - len(old)) > values.MAX_TEXT:
+        raise values.too_much()
     return text.replace(old, new, count)
 
 
@@ -84,6 +87,8 @@ def _join(parts: list[Any], separator: str = "") -> str:
     for part in parts:
         if not isinstance(part, str):
             raise EvaluationError(f"join: invalid input: {part}")
+    if sum(map(len, parts)) + len(parts) * len(separator) > values.MAX_TEXT:
+        raise values.too_much()
     return separator.join(parts)
 
 
@@ -137,15 +142,18 @@ def clauses(form: str) -> Iterator[str | Clause]:
 
 def formatted(form: str, args: Sequence[Any]) -> str:
     made: list[str] = []
-    used = 0
+    used = length = 0
     for part in clauses(form):
         if isinstance(part, str):
             made.append(part)
             continue
         if used >= len(args):
             raise EvaluationError(f"index {used} out of range")
-        made.append(_CLAUSES[part.letter](args[used], part.precision))
+        made.append(_CLAUSES[part.letter](values.limited(args[used]), part.precision))
         used += 1
+        length += len(made[-1])
+        if length > values.MAX_TEXT:
+            raise values.too_much()
     return "".join(made)
 
 
