@@ -72,10 +72,8 @@ CHAINS = {
 @pytest.mark.parametrize("kind", CHAINS)
 def test_long_expressions_end(kind: str) -> None:
     started = time.thread_time()
-    try:
+    with contextlib.suppress(expressions.CompileError, values.EvaluationError, program.CostExceeded):
         expressions.compile(CHAINS[kind], ENVIRONMENT).evaluate({"x": {"a": 1}})
-    except (expressions.CompileError, values.EvaluationError, program.CostExceeded):
-        pass
     assert time.thread_time() - started < 3
 
 
@@ -102,10 +100,8 @@ def test_what_makes_much_of_little_runs_out_of_cost() -> None:
     ]
     for text in texts:
         started = time.thread_time()
-        try:
+        with contextlib.suppress(program.CostExceeded, values.EvaluationError):
             evaluated(text, x="a" * 3000)
-        except (program.CostExceeded, values.EvaluationError):
-            pass
         assert time.thread_time() - started < 5
 
 
@@ -213,10 +209,8 @@ def test_objects_of_any_shape_do_no_harm() -> None:
     for text in texts:
         compiled = expressions.compile(text, ENVIRONMENT)
         for shape in shapes:
-            try:
+            with contextlib.suppress(values.EvaluationError, program.CostExceeded):
                 compiled.evaluate({"self": shape})
-            except (values.EvaluationError, program.CostExceeded):
-                pass
 
 
 def test_a_definition_with_costly_rules_is_refused() -> None:
