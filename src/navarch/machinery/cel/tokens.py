@@ -120,9 +120,9 @@ def _value(kind: str, text: str) -> Any:
                 raise ValueError("invalid uint literal")
             return Uint(value)
         case "float":
-            if math.isinf(value := float(text)):
+            if math.isinf(number := float(text)):
                 raise ValueError("invalid double literal")
-            return value
+            return number
         case "string":
             return _string(text)
         case "bytes":
@@ -149,7 +149,7 @@ def _character(escape: str) -> str:
         return _SIMPLE[escape[0]]
     if escape[0] in "xXuU":
         point = int(escape[1:], 16)
-    elif escape[0].isdigit():
+    elif escape[0] in "01234567":
         point = int(escape, 8)
     else:
         return escape[0]

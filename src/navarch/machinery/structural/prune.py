@@ -56,15 +56,17 @@ def _object(obj: dict[str, Any], schema: Structural, embedded: bool, keep: bool,
                     drop_nulls(value, child)
                 continue
             below = _value(value, child, nulls)
-        elif embedded and key in META_FIELDS:
-            continue
         elif schema.additional is not None:
             extra = schema.additional_schema
             if value is None and nulls and extra is not None and not extra.nullable and extra.default is None:
                 gone = [key] if gone is None else [*gone, key]
                 continue
+            if embedded and key in META_FIELDS:
+                if nulls:
+                    drop_nulls(value, extra)
+                continue
             below = _value(value, extra, nulls)
-        elif keep:
+        elif keep or (embedded and key in META_FIELDS):
             continue
         else:
             gone = [key] if gone is None else [*gone, key]

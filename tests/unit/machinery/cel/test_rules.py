@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from navarch.machinery import field
-from navarch.machinery.cel import rules
+from navarch.machinery.cel import expressions, rules
 from navarch.machinery.cel.declared import declare
 from navarch.machinery.structural import definition, schema
 from navarch.machinery.structural.ratcheting import Correlated
@@ -31,10 +31,10 @@ def cases(name: str) -> list[Any]:
 def test_what_an_object_breaks(held: Any, obj: Any, old: Any, budget: int, answer: list[str], used: int | None) -> None:
     tree = schema.parse(held)
     pair = None if old is None else Correlated(obj, old, tree)
-    outcome = rules.Validator(tree).validate(obj, old, pair=pair, budget=budget or rules.BUDGET)
+    outcome = rules.Validator(tree).validate(obj, old, pair=pair, budget=budget or expressions.BUDGET)
     assert sorted(f"{problem.reason}|{problem}" for problem in outcome.problems) == answer
     if used is not None:
-        assert (budget or rules.BUDGET) - outcome.remaining == used
+        assert (budget or expressions.BUDGET) - outcome.remaining == used
 
 
 @pytest.mark.parametrize("held, most, message_most, compares, error, message_error", cases("costs.json"))

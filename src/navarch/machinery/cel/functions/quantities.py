@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from navarch.lib import integers
 from navarch.machinery import quantity
 from navarch.machinery.cel import values
 from navarch.machinery.cel.environment import Library, Overload
@@ -97,10 +98,10 @@ def compare_versions(left: Semver, right: Semver) -> int:
 
 def _compare_identifiers(one: str, other: str) -> int:
     """Numbers by value, and before words."""
-    if one.isdigit() and other.isdigit():
+    if integers.is_digits(one) and integers.is_digits(other):
         return _sign(int(one) - int(other))
-    if one.isdigit() != other.isdigit():
-        return -1 if one.isdigit() else 1
+    if integers.is_digits(one) != integers.is_digits(other):
+        return -1 if integers.is_digits(one) else 1
     return 1 if one > other else -1
 
 
@@ -140,7 +141,7 @@ def _identifier(text: str) -> str:
         raise EvaluationError("Prerelease is empty")
     if re.match(r"[0-9A-Za-z-]+\Z", text) is None:
         raise EvaluationError(f'Invalid character(s) found in prerelease "{text}"')
-    if text.isdigit() and len(text) > 1 and text[0] == "0":
+    if integers.is_digits(text) and len(text) > 1 and text[0] == "0":
         raise EvaluationError(f'Numeric PreRelease version must not contain leading zeroes "{text}"')
     return text
 
@@ -159,7 +160,7 @@ def _without_zeros(part: str) -> str:
     if len(part) < 2:
         return part
     stripped = part.lstrip("0")
-    return stripped if stripped[:1].isdigit() else f"0{stripped}"
+    return stripped if integers.is_digits(stripped[:1]) else f"0{stripped}"
 
 
 _Q, _V = "kubernetes.Quantity", "kubernetes.Semver"

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from navarch.lib import integers
 from navarch.machinery import goform, regexp
 from navarch.machinery.cel import times, values
 from navarch.machinery.cel.environment import Library, Overload
@@ -113,7 +114,7 @@ def _double_of_text(text: str) -> float:
     if re.match(r"[+-]?([0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?|\.[0-9]+([eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))\Z", text) is None:
         raise _failed("string", "double")
     value = float(text)
-    if math.isinf(value) and text[-1].isdigit():
+    if math.isinf(value) and integers.is_digits(text[-1]):
         raise _failed("string", "double")
     return value
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from navarch.lib import integers
 from navarch.machinery import goform
 from navarch.machinery.cel import times, values
 from navarch.machinery.cel.environment import Library, Overload
@@ -126,7 +127,7 @@ def clauses(form: str) -> Iterator[str | Clause]:
         precision = None
         if form[at] == ".":
             digits = at + 1
-            while digits < len(form) and form[digits].isdigit():
+            while digits < len(form) and integers.is_digits(form[digits]):
                 digits += 1
             if digits == at + 1:
                 told = 'error while converting precision to integer: strconv.Atoi: parsing "": invalid syntax'
