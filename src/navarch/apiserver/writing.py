@@ -17,6 +17,7 @@ import msgspec
 from navarch.api import resources
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import background
+from navarch.apiserver.admission.attributes import WriteOptions
 from navarch.apiserver.context import Context
 from navarch.apiserver.kinds import metadata as metadata_rules
 from navarch.apiserver.kinds.strategy import Obj
@@ -120,6 +121,15 @@ def check_options(context: Context, kind: str) -> None:
         problems.append(field.invalid("fieldManager", manager, "should only contain printable characters"))
     if problems:
         raise field.invalid_error("meta.k8s.io", kind, "", problems)
+
+
+def options(kind: str, context: Context) -> WriteOptions:
+    """CreateOptions or UpdateOptions, as the query has them."""
+    query = context.query
+    if not query:
+        return WriteOptions(kind, "meta.k8s.io/v1")
+    dry = list(query.getall("dryRun", ())) or None
+    return WriteOptions(kind, "meta.k8s.io/v1", dry, query.get("fieldManager") or None, query.get("fieldValidation") or None)
 
 
 async def object_from(context: Context, served: Served, data: bytes) -> Obj:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,10 +62,9 @@ class Host:
 
     def attributes(self, group: str, plural: str, obj: Any, old: Any = None, user: User = ADMIN, subresource: str = "") -> Attributes:
         held = obj if obj is not None else old
-        context: Any = SimpleNamespace(user=user)
         operation = "CREATE" if old is None else "DELETE" if obj is None else "UPDATE"
         m = held.metadata
-        return Attributes(context, self.catalog.of(group, plural), operation, m.name or "", m.namespace or "", obj, old, subresource)
+        return Attributes(user, self.catalog.of(group, plural), operation, m.name or "", m.namespace or "", obj, old, subresource)
 
 
 @pytest.fixture

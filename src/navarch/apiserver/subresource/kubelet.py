@@ -147,6 +147,7 @@ _KUBELET_NAMES = {"stdin": "input", "stdout": "output", "stderr": "error"}
 
 
 async def _admit(context: Context, served: Served, server: Server, pod: core_v1.Pod) -> None:
-    attributes = Attributes(context, served, "CONNECT", context.info.name, context.info.namespace, pod, None, subresource=context.info.subresource)
+    info = context.info
+    attributes = Attributes(context.user, served, "CONNECT", info.name, info.namespace, pod, None, info.subresource, warnings=context.warnings)
     await server.admission.mutate(attributes)
     await server.admission.validate(attributes)

@@ -34,7 +34,10 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     entry = get.entry_of(served, info.name, info.namespace)
     account = codec.decode(core_v1.ServiceAccount, entry.body)
     assert account.metadata is not None
-    attributes = Attributes(context, served, "CREATE", info.name, info.namespace, request, None, "token", context.dry_run)
+    options = writing.options("CreateOptions", context)
+    attributes = Attributes(
+        context.user, served, "CREATE", info.name, info.namespace, request, None, "token", context.dry_run, options, context.warnings
+    )
     await server.admission.mutate(attributes)
     await server.admission.validate(attributes)
     spec = request.spec or authentication_v1.TokenRequestSpec()

@@ -32,7 +32,9 @@ async def create(context: Context, served: Served, server: Server, obj: Obj, *, 
     reset_status(served, obj)
     if not applied:
         await background.run(context.size, managed_fields.on_create, context, served, obj)
-    attributes = Attributes(context, served, "CREATE", obj.metadata.name or "", obj.metadata.namespace or "", obj, None, dry_run=context.dry_run)
+    options = writing.options("CreateOptions", context)
+    name, namespace = obj.metadata.name or "", obj.metadata.namespace or ""
+    attributes = Attributes(context.user, served, "CREATE", name, namespace, obj, None, "", context.dry_run, options, context.warnings)
     await server.admission.mutate(attributes)
     obj = attributes.obj
     served.strategy.prepare_create(obj, now)

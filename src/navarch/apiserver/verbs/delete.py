@@ -138,7 +138,7 @@ async def delete(
         entry = getting.entry_of(served, name, namespace)
         old = updating.current(served, entry)
         check_preconditions(served, entry, old, options)
-        attributes = Attributes(context, served, "DELETE", name, namespace, None, old, dry_run=dry, options=options)
+        attributes = Attributes(context.user, served, "DELETE", name, namespace, None, old, "", dry, options, context.warnings)
         await server.admission.mutate(attributes)
         await server.admission.validate(attributes)
         done = await _attempt(served, server, entry, updating.current(served, entry), options, dry)

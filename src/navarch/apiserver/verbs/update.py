@@ -129,7 +129,10 @@ async def attempt(
     keep_rest(served, new, old, subresource)
     if not applied:
         await background.run(max(context.size, len(entry.body)), managed_fields.on_update, context, served, new, old, subresource)
-    attributes = Attributes(context, served, "UPDATE", entry.name, entry.namespace, new, old, subresource=subresource, dry_run=context.dry_run)
+    options = writing.options("UpdateOptions", context)
+    attributes = Attributes(
+        context.user, served, "UPDATE", entry.name, entry.namespace, new, old, subresource, context.dry_run, options, context.warnings
+    )
     await server.admission.mutate(attributes)
     new = attributes.obj
     allocate = served.strategy.allocate if not subresource else None
