@@ -14,8 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from aiohttp import web
-
+from navarch.apiserver.answers import Sink
 from navarch.apiserver.streams import PIECE, Turns
 from navarch.apiserver.watch_cache import Event
 
@@ -75,12 +74,12 @@ class Watchers:
 
 
 class Watcher:
-    """One watch's connection. `receive` takes events as they happen; `drain` writes what was held back."""
+    """One watch's client. `receive` takes events as they happen; `drain` writes what was held back."""
 
-    __slots__ = ("_frame", "_transport", "_watchers", "behind", "live", "over", "wake")
+    __slots__ = ("_frame", "_sink", "_watchers", "behind", "live", "over", "wake")
 
-    def __init__(self, request: web.BaseRequest, frame: Frame, watchers: Watchers) -> None:
-        self._transport = request.transport
+    def __init__(self, sink: Sink, frame: Frame, watchers: Watchers) -> None:
+        self._sink = sink
         self._frame = frame
         self._watchers = watchers
         self.behind: deque[tuple[str, Event]] = deque()
@@ -93,7 +92,7 @@ class Watcher:
     @property
     def closed(self) -> bool:
         """Whether the client is gone."""
-        return self._transport is None or self._transport.is_closing()
+        return self._sink.closed
 
     def end(self) -> None:
         """Nothing more is to come."""
@@ -104,14 +103,12 @@ class Watcher:
         """Ends the connection: the client does not keep up."""
         _log.warning("a watch is cut off: its client is %d events behind", len(self.behind))
         self._watchers.discard(self)
-        if self._transport is not None:
-            self._transport.abort()
+        self._sink.abort()
         self.end()
 
     def receive(self, seen: Sequence[tuple[str, Event]]) -> None:
         """Events as they happen."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if self._sink.closed:
             self.end()
             return
         if not self.live or self.behind:
@@ -139,10 +136,7 @@ class Watcher:
 
     def write(self, data: bytes) -> None:
         """Writes to a client that keeps up."""
-        transport = self._transport
-        assert transport is not None
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        if transport.get_write_buffer_size() > MOST_BUFFERED:
+        if self._sink.write(data) > MOST_BUFFERED:
             self.live = False
             self.wake.set()
 
@@ -157,7 +151,7 @@ class Watcher:
         else:
             self._watchers.relieve()
 
-    async def drain(self, response: web.StreamResponse, turns: Turns) -> None:
+    async def drain(self, turns: Turns) -> None:
         """Writes what was held back, as fast as the client takes it, a piece in a turn of its own: many watchers may be behind at once.
 
         ConnectionResetError when the client takes nothing for too long.
@@ -170,7 +164,7 @@ class Watcher:
                 return
             try:
                 async with asyncio.timeout(STUCK_SECONDS):
-                    await response.write(piece)
+                    await self._sink.send(piece)
             except TimeoutError:
                 self.cut()
                 raise ConnectionResetError("the client did not read for too long") from None

@@ -8,10 +8,10 @@ import pytest
 
 from navarch.apiserver.admission import podsecurity
 from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
-from navarch.apiserver.context import User
 from navarch.apiserver.kinds import table
 from navarch.apiserver.served import Catalog
 from navarch.machinery import codec

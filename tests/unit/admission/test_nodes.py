@@ -16,8 +16,8 @@ from navarch.api.authentication import v1 as authentication_v1
 from navarch.api.policy import v1 as policy_v1
 from navarch.apiserver.admission import nodes
 from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.questions import Question, field_requirements
-from navarch.apiserver.context import User
 from navarch.machinery import codec, errors
 
 N1 = User("system:node:n1", ("system:nodes", "system:authenticated"))

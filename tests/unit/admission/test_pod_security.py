@@ -11,7 +11,7 @@ import pytest
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver.admission import podchecks, podsecurity, serviceaccounts
 from navarch.apiserver.admission import settings as configuration
-from navarch.apiserver.context import User
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.kinds import table
 from navarch.machinery import codec, errors
 

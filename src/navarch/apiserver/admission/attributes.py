@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver.context import User
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.machinery import errors

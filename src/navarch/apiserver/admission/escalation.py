@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 
 from navarch.api.rbac import v1 as rbac_v1
 from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question
-from navarch.apiserver.context import User
 from navarch.machinery import errors
 
 _GROUP = "rbac.authorization.k8s.io"

@@ -5,11 +5,10 @@ Upstream counterpart: pkg/registry/core/pod/storage (BindingREST).
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver import answers, writing
-from navarch.apiserver.context import Context
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import update
@@ -18,34 +17,34 @@ from navarch.machinery import codec, errors, field, timestamps
 _SUCCESS = b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}'
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    if context.info.verb != "create":
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    if call.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    data = await writing.body(context)
+    data = await writing.body(call)
     try:
-        wanted = await writing.decode(context, core_v1.Binding, data)
+        wanted = await writing.decode(call, core_v1.Binding, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'Binding in version "v1" cannot be handled as a Binding: {error}') from None
-    await bind(context, served, server, wanted)
-    return answers.of_json(context, _SUCCESS, 201)
+    await bind(call, served, server, wanted)
+    return answers.of_json(call, _SUCCESS, 201)
 
 
-async def bind(context: Context, served: Served, server: Server, wanted: core_v1.Binding) -> None:
+async def bind(call: Call, served: Served, server: Server, wanted: core_v1.Binding) -> None:
     """Sets spec.nodeName. Invalid, NotFound, or Conflict when the pod cannot be bound (any more)."""
     problems = _problems(wanted)
-    name = context.info.name
+    name = call.info.name
     if problems:
         raise field.invalid_error("", "Binding", name, problems)
     while True:
         # None of the hooks of an ordinary update, which would refuse to change nodeName.
-        entry = served.cache.get(served.key(name, context.info.namespace))
+        entry = served.cache.get(served.key(name, call.info.namespace))
         if entry is None:
             raise errors.not_found("", "pods", name)
         pod = update.current(served, entry)
         _check(pod, wanted, name)
         _place(pod, wanted)
         scheduled(pod, timestamps.seconds(writing.now()))
-        if context.dry_run:
+        if call.dry_run:
             return
         if await server.storage.put(served, entry.name, entry.namespace, codec.encode(pod), entry.version) is not None:
             return

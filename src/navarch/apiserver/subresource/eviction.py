@@ -9,13 +9,13 @@ Upstream counterpart: pkg/registry/core/pod/storage/eviction.go.
 from __future__ import annotations
 
 import msgspec
-from aiohttp import web
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.policy import v1 as policy_v1
 from navarch.apiserver import answers, writing
-from navarch.apiserver.context import Context
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import delete, get, update
@@ -28,18 +28,18 @@ _MOST_DISRUPTED = 2000
 _SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    if context.info.verb != "create":
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    if call.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    data = await writing.body(context)
+    data = await writing.body(call)
     try:
-        eviction = await writing.decode(context, policy_v1.Eviction, data)
+        eviction = await writing.decode(call, policy_v1.Eviction, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'Eviction in version "v1" cannot be handled as a Eviction: {error}') from None
-    info = context.info
+    info = call.info
     if eviction.metadata is not None and eviction.metadata.name not in (None, "", info.name):
         raise errors.BadRequest("name in URL does not match name in Eviction object")
-    options = _options(context, eviction)
+    options = _options(call, eviction)
     tries = 0
     while True:
         tries += 1
@@ -47,9 +47,9 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
         pod = codec.decode(core_v1.Pod, entry.body)
         budget, as_seen = "", _may_become_ready(pod)
         if not _free(pod):
-            budget, as_seen = await _use_budget(context, server, pod, bool(options.dryRun))
+            budget, as_seen = await _use_budget(call, server, pod, bool(options.dryRun))
         try:
-            await _evict(context, served, server, options, entry if as_seen else None)
+            await _evict(call, served, server, options, entry if as_seen else None)
         except errors.Conflict:
             pinned = options.preconditions is not None and options.preconditions.resourceVersion is not None
             if not as_seen or pinned or (tries >= _TRIES and not budget):
@@ -57,38 +57,38 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
             if budget:  # the pod may have become ready: its budget has to be asked anew
                 raise _refuse(f"The disruption budget {budget} is still being processed by the server.", 10) from None
         else:
-            return answers.of_object(context, _SUCCESS, 201)
+            return answers.of_object(call, _SUCCESS, 201)
 
 
-def _options(context: Context, eviction: policy_v1.Eviction) -> meta_v1.DeleteOptions:
+def _options(call: Call, eviction: policy_v1.Eviction) -> meta_v1.DeleteOptions:
     """How the pod is to be deleted; a dry run is one wherever it is asked for."""
     options = eviction.deleteOptions or meta_v1.DeleteOptions()
     if options.ignoreStoreReadErrorWithClusterBreakingPotential:
         why = "can not be set for pod eviction, try after removing the option"
         path = "deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential"
-        raise field.invalid_error("policy", "Eviction", context.info.name, [field.invalid(path, True, why)])
-    if context.dry_run and not options.dryRun:
+        raise field.invalid_error("policy", "Eviction", call.info.name, [field.invalid(path, True, why)])
+    if call.dry_run and not options.dryRun:
         return msgspec.structs.replace(options, dryRun=["All"])
     return options
 
 
-async def _evict(context: Context, served: Served, server: Server, options: meta_v1.DeleteOptions, seen: Entry | None) -> None:
+async def _evict(call: Call, served: Served, server: Server, options: meta_v1.DeleteOptions, seen: Entry | None) -> None:
     """Notes on the pod why it goes, and deletes it. Conflict when it is not as the caller, or `seen`, says."""
-    info = context.info
+    info = call.info
     asked = options.preconditions or meta_v1.Preconditions()
     if seen is not None and asked.resourceVersion is None:
         asked = msgspec.structs.replace(asked, resourceVersion=str(seen.version))
     if not options.dryRun:
-        version = await _mark(context, served, server, asked)
+        version = await _mark(call, served, server, asked)
         if asked.resourceVersion is not None:
             asked = msgspec.structs.replace(asked, resourceVersion=str(version))
     options = msgspec.structs.replace(options, preconditions=asked)
-    await delete.delete(context, served, server, info.name, info.namespace, options)
+    await delete.delete(call, served, server, info.name, info.namespace, options)
 
 
-async def _mark(context: Context, served: Served, server: Server, asked: meta_v1.Preconditions) -> int:
+async def _mark(call: Call, served: Served, server: Server, asked: meta_v1.Preconditions) -> int:
     """Notes on the pod why it goes: the condition DisruptionTarget. The pod's version afterwards."""
-    info = context.info
+    info = call.info
     for _ in range(_TRIES):
         entry = get.entry_of(served, info.name, info.namespace)
         pod: core_v1.Pod = update.current(served, entry)
@@ -135,7 +135,7 @@ def _may_become_ready(pod: core_v1.Pod) -> bool:
     return phase not in ("Succeeded", "Failed") and not (pod.metadata is not None and pod.metadata.deletionTimestamp is not None)
 
 
-async def _use_budget(context: Context, server: Server, pod: core_v1.Pod, dry: bool) -> tuple[str, bool]:
+async def _use_budget(call: Call, server: Server, pod: core_v1.Pod, dry: bool) -> tuple[str, bool]:
     """Takes one disruption from the pod's budget. Its name, and whether the pod goes without, as it was seen; TooManyRequests when none is left."""
     served = server.catalog.of("policy", "poddisruptionbudgets")
     name = ""

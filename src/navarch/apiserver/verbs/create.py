@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import secrets
 
-from aiohttp import web
-
-from navarch.apiserver import answers, background, managed_fields, watch_cache, writing
+from navarch.apiserver import answers, background, managed_fields, negotiation, watch_cache, writing
 from navarch.apiserver.admission.attributes import Attributes
-from navarch.apiserver.context import Context
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
@@ -17,33 +16,33 @@ from navarch.machinery import codec, errors, names
 _GENERATED_TRIES = 8
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    writing.check_options(context, "CreateOptions")
-    answers.accepted(context, "PartialObjectMetadata", "Table")
-    obj = await writing.object_from(context, served, await writing.body(context))
-    body = await create(context, served, server, obj)
-    return answers.of_json(context, served.convert(body), 201)
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    writing.check_options(call, "CreateOptions")
+    negotiation.accepted(call, "PartialObjectMetadata", "Table")
+    obj = await writing.object_from(call, served, await writing.body(call))
+    body = await create(call, served, server, obj)
+    return answers.of_json(call, served.convert(body), 201)
 
 
-async def create(context: Context, served: Served, server: Server, obj: Obj, *, applied: bool = False) -> bytes:
+async def create(call: Call, served: Served, server: Server, obj: Obj, *, applied: bool = False) -> bytes:
     """Stores a new object and returns its JSON. AlreadyExists, Invalid, and what admission raises."""
     now = writing.now()
-    writing.begin_create(context, served, obj, now)
+    writing.begin_create(call, served, obj, now)
     reset_status(served, obj)
     if not applied:
-        await background.run(context.size, managed_fields.on_create, context, served, obj)
-    options = writing.options("CreateOptions", context)
+        await background.run(call.size, managed_fields.on_create, call, served, obj)
+    options = writing.options("CreateOptions", call)
     name, namespace = obj.metadata.name or "", obj.metadata.namespace or ""
-    attributes = Attributes(context.user, served, "CREATE", name, namespace, obj, None, "", context.dry_run, options, context.warnings)
+    attributes = Attributes(call.user, served, "CREATE", name, namespace, obj, None, "", call.dry_run, options, call.warnings)
     await server.admission.mutate(attributes)
     obj = attributes.obj
     served.strategy.prepare_create(obj, now)
     allocate = served.strategy.allocate
-    finish = allocate(server.numbers, obj, None, context.dry_run) if allocate else None
+    finish = allocate(server.numbers, obj, None, call.dry_run) if allocate else None
     try:
-        await background.run(context.size, writing.check_create, served, obj)
+        await background.run(call.size, writing.check_create, served, obj)
         await server.admission.validate(attributes)
-        return await insert(context, served, server, obj)
+        return await insert(call, served, server, obj)
     finally:
         if finish is not None:
             finish()
@@ -55,7 +54,7 @@ def reset_status(served: Served, obj: Obj) -> None:
         served.shape.keep_status(obj, None)
 
 
-async def insert(context: Context, served: Served, server: Server, obj: Obj) -> bytes:
+async def insert(call: Call, served: Served, server: Server, obj: Obj) -> bytes:
     """Writes the object, trying other names when a generated one is taken."""
     metadata = obj.metadata
     namespace = metadata.namespace or ""
@@ -63,7 +62,7 @@ async def insert(context: Context, served: Served, server: Server, obj: Obj) -> 
     for _ in range(_GENERATED_TRIES if metadata.generateName else 1):
         name = metadata.name or ""
         value = codec.encode(obj)
-        if context.dry_run:
+        if call.dry_run:
             if served.cache.get(served.key(name, namespace)) is None:
                 return value
         else:

@@ -9,13 +9,12 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from aiohttp import web
-
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import answers, contention, watch_cache, writing
+from navarch.apiserver import answers, contention, documents, watch_cache, writing
 from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.answers import Answer
 from navarch.apiserver.authz.questions import Question
-from navarch.apiserver.context import Context
+from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
@@ -31,26 +30,26 @@ _UNSAFE = "unsafe-delete-ignore-read-errors"
 _IGNORE = "ignoreStoreReadErrorWithClusterBreakingPotential"
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    options = await options_of(context)
-    info = context.info
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    options = await options_of(call)
+    info = call.info
     if options.ignoreStoreReadErrorWithClusterBreakingPotential:
-        return await _delete_damaged(context, served, server)
+        return await _delete_damaged(call, served, server)
     getting.entry_of(served, info.name, info.namespace)
-    entry, body, gone = await delete(context, served, server, info.name, info.namespace, options)
+    entry, body, gone = await delete(call, served, server, info.name, info.namespace, options)
     if gone and not served.strategy.returns_deleted:
-        return answers.of_object(context, _success(served, entry))
-    return answers.of_json(context, served.convert(body))
+        return answers.of_object(call, _success(served, entry))
+    return answers.of_json(call, served.convert(body))
 
 
-async def _delete_damaged(context: Context, served: Served, server: Server) -> web.StreamResponse:
+async def _delete_damaged(call: Call, served: Served, server: Server) -> Answer:
     """Removes an object that cannot be read: without finalizers, preconditions and admission, which would have to read it.
 
     Upstream counterpart: registry/generic/registry/corrupt_obj_deleter.go.
     """
-    info = context.info
+    info = call.info
     question = Question(_UNSAFE, served.group, served.plural, "", info.namespace, info.name, version=served.resource.version)
-    verdict = server.authorizer.decide(context.user, question)
+    verdict = server.authorizer.decide(call.user, question)
     if not verdict.allowed:
         why = f'not permitted to do "{_UNSAFE}", reason: {verdict.reason}'
         raise errors.forbidden(served.group, served.plural, info.name, why)
@@ -58,47 +57,47 @@ async def _delete_damaged(context: Context, served: Served, server: Server) -> w
         why = "is exclusively used to delete corrupt object(s), try again by removing this option"
         raise field.invalid_error(served.group, served.plural, info.name, [field.invalid(_IGNORE, True, why)])
     await server.storage.delete_damaged(served, info.name, info.namespace)
-    return answers.of_object(context, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+    return answers.of_object(call, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
 
 
-async def collection(context: Context, served: Served, server: Server) -> web.StreamResponse:
+async def collection(call: Call, served: Served, server: Server) -> Answer:
     """Deletes everything a query selects, and answers with the list of it."""
-    options = await options_of(context)
+    options = await options_of(call)
     if options.ignoreStoreReadErrorWithClusterBreakingPotential:
         why = "is not allowed with DELETECOLLECTION, try again after removing the option"
         raise field.invalid_error("meta.k8s.io", "DeleteOptions", "", [field.invalid(_IGNORE, True, why)])
-    scope = listing.scope_of(context, served)
+    scope = listing.scope_of(call, served)
     entries = served.cache.select(scope)
     for entry in entries:
         try:
-            await delete(context, served, server, entry.name, entry.namespace, copy.copy(options))
+            await delete(call, served, server, entry.name, entry.namespace, copy.copy(options))
         except errors.NotFound:
             continue
     resource = served.resource
     bodies = [served.body(e) for e in entries]
-    return answers.of_json(context, answers.join_list(resource.group_version, resource.kind, server.storage.revision, bodies))
+    return answers.of_json(call, documents.join_list(resource.group_version, resource.kind, server.storage.revision, bodies))
 
 
-async def options_of(context: Context) -> meta_v1.DeleteOptions:
+async def options_of(call: Call) -> meta_v1.DeleteOptions:
     """DeleteOptions from the body, or else from the query. BadRequest, Invalid."""
-    data = await writing.body(context)
+    data = await writing.body(call)
     if data:
         try:
-            options = await writing.decode(context, meta_v1.DeleteOptions, data)
+            options = await writing.decode(call, meta_v1.DeleteOptions, data)
         except codec.DecodeError as error:
             raise errors.BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
         if options.kind and options.kind != "DeleteOptions":
             raise errors.BadRequest("decoded object cannot be converted to DeleteOptions")
     else:
-        options = _from_query(context)
+        options = _from_query(call)
     problems = _problems(options)
     if problems:
         raise field.invalid_error("meta.k8s.io", "DeleteOptions", "", problems)
     return options
 
 
-def _from_query(context: Context) -> meta_v1.DeleteOptions:
-    query = context.query
+def _from_query(call: Call) -> meta_v1.DeleteOptions:
+    query = call.query
     made = meta_v1.DeleteOptions()
     if text := query.get("gracePeriodSeconds"):
         try:
@@ -107,8 +106,8 @@ def _from_query(context: Context) -> meta_v1.DeleteOptions:
             raise errors.BadRequest(str(error)) from None
     made.propagationPolicy = query.get("propagationPolicy") or None
     if "orphanDependents" in query:
-        made.orphanDependents = context.flag("orphanDependents")
-    made.dryRun = list(query.getall("dryRun", ())) or None
+        made.orphanDependents = call.query.flag("orphanDependents")
+    made.dryRun = list(query.all("dryRun")) or None
     return made
 
 
@@ -128,17 +127,15 @@ def _problems(options: meta_v1.DeleteOptions) -> list[field.Problem]:
     return found
 
 
-async def delete(
-    context: Context, served: Served, server: Server, name: str, namespace: str, options: meta_v1.DeleteOptions
-) -> tuple[Entry, bytes, bool]:
+async def delete(call: Call, served: Served, server: Server, name: str, namespace: str, options: meta_v1.DeleteOptions) -> tuple[Entry, bytes, bool]:
     """Deletes or begins to delete an object: its entry, its JSON afterwards, and whether it is gone."""
-    dry = context.dry_run or bool(options.dryRun)
+    dry = call.dry_run or bool(options.dryRun)
 
     async def once() -> tuple[Entry, bytes, bool] | None:
         entry = getting.entry_of(served, name, namespace)
         old = updating.current(served, entry)
         check_preconditions(served, entry, old, options)
-        attributes = Attributes(context.user, served, "DELETE", name, namespace, None, old, "", dry, options, context.warnings)
+        attributes = Attributes(call.user, served, "DELETE", name, namespace, None, old, "", dry, options, call.warnings)
         await server.admission.mutate(attributes)
         await server.admission.validate(attributes)
         done = await _attempt(served, server, entry, updating.current(served, entry), options, dry)

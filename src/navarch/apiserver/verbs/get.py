@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
-from navarch.apiserver import answers, tables
-from navarch.apiserver.context import Context
+from navarch.apiserver import answers, documents, negotiation, tables
+from navarch.apiserver.answers import Answer, Document
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.watch_cache import Entry
@@ -23,15 +22,15 @@ def entry_of(served: Served, name: str, namespace: str) -> Entry:
     return entry
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    info = context.info
+def handle(call: Call, served: Served, server: Server) -> Answer:
+    info = call.info
     entry = entry_of(served, info.name, info.namespace)
-    accept = context.request.headers.get("Accept", "")
-    if accept in ("application/json", "", "*/*") and served.convert_out is None and not context.request.query_string:
-        return answers.raw(entry.body)
-    form = answers.accepted(context, "Table", "PartialObjectMetadata")
+    accept = call.headers.get("Accept", "")
+    if accept in ("application/json", "", "*/*") and served.convert_out is None and not call.query.raw:
+        return Document(entry.body)
+    form = negotiation.accepted(call, "Table", "PartialObjectMetadata")
     if form.shape == "Table":
-        return answers.of_json(context, tables.of_entry(context, served, entry))
+        return answers.of_json(call, tables.of_entry(call, served, entry))
     if form.shape == "PartialObjectMetadata":
-        return answers.of_json(context, answers.partial(served.body(entry)))
-    return answers.of_json(context, served.body(entry))
+        return answers.of_json(call, documents.partial(served.body(entry)))
+    return answers.of_json(call, served.body(entry))

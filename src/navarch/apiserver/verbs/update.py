@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from navarch.apiserver import answers, background, contention, managed_fields, watch_cache, writing
 from navarch.apiserver.admission.attributes import Attributes
-from navarch.apiserver.context import Context
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
@@ -37,10 +36,10 @@ class Changed:
     deleted: bool = False
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    writing.check_options(context, "UpdateOptions")
-    info = context.info
-    new = await writing.object_from(context, served, await writing.body(context))
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    writing.check_options(call, "UpdateOptions")
+    info = call.info
+    new = await writing.object_from(call, served, await writing.body(call))
     check_name(new, info.name, info.namespace)
     text = codec.encode(new)
 
@@ -49,10 +48,10 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
         return served.decode(text)
 
     if served.cache.get(served.key(info.name, info.namespace)) is None and served.strategy.create_on_update:
-        body = await creating.create(context, served, server, without_version(new))
-        return answers.of_json(context, served.convert(body), 201)
-    changed = await change(context, served, server, make, subresource=info.subresource)
-    return answers.of_json(context, served.convert(changed.body), 200)
+        body = await creating.create(call, served, server, without_version(new))
+        return answers.of_json(call, served.convert(body), 201)
+    changed = await change(call, served, server, make, subresource=info.subresource)
+    return answers.of_json(call, served.convert(changed.body), 200)
 
 
 def without_version(obj: Obj) -> Obj:
@@ -73,17 +72,17 @@ def check_name(obj: Obj, name: str, namespace: str) -> None:
 
 
 async def change(
-    context: Context, served: Served, server: Server, make: Make, *, subresource: str = "", patch: bool = False, applied: bool = False
+    call: Call, served: Served, server: Server, make: Make, *, subresource: str = "", patch: bool = False, applied: bool = False
 ) -> Changed:
     """Changes an existing object. NotFound, Conflict, Invalid, and what admission raises."""
-    info = context.info
+    info = call.info
 
     async def once() -> Changed | None:
         entry = getting.entry_of(served, info.name, info.namespace)
         old = current(served, entry)
         new = await make(old)
         insisted = check_version(served, new, entry, patch=patch)
-        done = await attempt(context, served, server, entry, new, old, subresource, applied)
+        done = await attempt(call, served, server, entry, new, old, subresource, applied)
         if done is None and insisted:
             raise errors.conflict(served.group, served.plural, info.name, errors.MODIFIED)
         return done
@@ -121,28 +120,26 @@ def _uid_message(uid: str, entry: Entry) -> str:
 
 
 async def attempt(
-    context: Context, served: Served, server: Server, entry: Entry, new: Obj, old: Obj, subresource: str, applied: bool = False
+    call: Call, served: Served, server: Server, entry: Entry, new: Obj, old: Obj, subresource: str, applied: bool = False
 ) -> Changed | None:
     """One try to write; None when the object changed meanwhile."""
     writing.begin_update(served, new, old)
     status = subresource == "status"
     keep_rest(served, new, old, subresource)
     if not applied:
-        await background.run(max(context.size, len(entry.body)), managed_fields.on_update, context, served, new, old, subresource)
-    options = writing.options("UpdateOptions", context)
-    attributes = Attributes(
-        context.user, served, "UPDATE", entry.name, entry.namespace, new, old, subresource, context.dry_run, options, context.warnings
-    )
+        await background.run(max(call.size, len(entry.body)), managed_fields.on_update, call, served, new, old, subresource)
+    options = writing.options("UpdateOptions", call)
+    attributes = Attributes(call.user, served, "UPDATE", entry.name, entry.namespace, new, old, subresource, call.dry_run, options, call.warnings)
     await server.admission.mutate(attributes)
     new = attributes.obj
     allocate = served.strategy.allocate if not subresource else None
-    finish = allocate(server.numbers, new, old, context.dry_run) if allocate else None
+    finish = allocate(server.numbers, new, old, call.dry_run) if allocate else None
     try:
         if not status:
             writing.count_generation(served, new, old)
-        await background.run(max(context.size, len(entry.body)), writing.check_update, served, new, old, subresource)
+        await background.run(max(call.size, len(entry.body)), writing.check_update, served, new, old, subresource)
         await server.admission.validate(attributes)
-        return await write(context, served, server, entry, new, old)
+        return await write(call, served, server, entry, new, old)
     finally:
         if finish is not None:
             finish()
@@ -165,14 +162,14 @@ def keep_rest(served: Served, new: Obj, old: Obj, subresource: str) -> None:
     served.strategy.prepare_update(new, old, writing.now())
 
 
-async def write(context: Context, served: Served, server: Server, entry: Entry, new: Obj, old: Obj) -> Changed | None:
+async def write(call: Call, served: Served, server: Server, entry: Entry, new: Obj, old: Obj) -> Changed | None:
     """Stores the changed object; removes it when its last finalizer went; writes nothing when nothing changed."""
     value = codec.encode(new)
     if removable(served, new) and not removable(served, old):
-        return await remove(context, served, server, entry, value)
+        return await remove(call, served, server, entry, value)
     if value == codec.encode(old) or managed_fields.only_times_differ(new, old):
         return Changed(entry.body)
-    if context.dry_run:
+    if call.dry_run:
         return Changed(watch_cache.splice(value, entry.version))
     ttl = served.strategy.ttl(new, server.kept) if served.strategy.ttl else None
     revision = await server.storage.put(served, entry.name, entry.namespace, value, entry.version, ttl)
@@ -187,8 +184,8 @@ def removable(served: Served, obj: Obj) -> bool:
     return served.strategy.finalizers is None or not served.strategy.finalizers(obj)
 
 
-async def remove(context: Context, served: Served, server: Server, entry: Entry, value: bytes) -> Changed | None:
-    if context.dry_run:
+async def remove(call: Call, served: Served, server: Server, entry: Entry, value: bytes) -> Changed | None:
+    if call.dry_run:
         return Changed(watch_cache.splice(value, entry.version), deleted=True)
     revision = await server.storage.delete(served, entry.name, entry.namespace, entry.version)
     return None if revision is None else Changed(watch_cache.splice(value, revision), deleted=True)

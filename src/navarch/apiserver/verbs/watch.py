@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from dataclasses import dataclass
 
-from aiohttp import web
-
-from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import answers, streams, tables, watchers
-from navarch.apiserver.answers import Accepted
-from navarch.apiserver.context import Context
+from navarch.apiserver import documents, negotiation, streams, tables, watchers
+from navarch.apiserver.answers import Answer, Document, Sink, Stream
+from navarch.apiserver.call import Call
+from navarch.apiserver.negotiation import Accepted
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import list as listing
@@ -30,12 +29,12 @@ _BOOKMARK_SECONDS = 60.0
 _INITIAL_END = {"k8s.io/initial-events-end": "true"}
 
 
-def framer(context: Context, served: Served, form: Accepted) -> Frame:
+def framer(call: Call, served: Served, form: Accepted) -> Frame:
     """How an event becomes bytes for this watcher. The plain form is shared by all watchers of a resource."""
     if not form.shape and served.convert_out is None:
         return lambda kind, event: event.frame(kind)
     if form.shape == "Table":
-        rows = tables.Rows(context, served, headers=True)
+        rows = tables.Rows(call, served, headers=True)
 
         def table(kind: str, event: Event) -> bytes:
             return _line(kind, rows.document(served.convert(event.body(kind)), event.revision))
@@ -44,7 +43,7 @@ def framer(context: Context, served: Served, form: Accepted) -> Frame:
 
     def converted(kind: str, event: Event) -> bytes:
         body = served.convert(event.body(kind))
-        return _line(kind, answers.partial(body) if form.shape else body)
+        return _line(kind, documents.partial(body) if form.shape else body)
 
     return converted
 
@@ -53,11 +52,11 @@ def _line(kind: str, body: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (kind.encode(), body)
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    scope = listing.scope_of(context, served)
-    timeout = listing.timeout_seconds(context)
-    form = answers.accepted(context, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-    initial, version, bookmarks = _start(context)
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    scope = listing.scope_of(call, served)
+    timeout = listing.timeout_seconds(call)
+    form = negotiation.accepted(call, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+    initial, version, bookmarks = _start(call)
     if version > server.storage.revision:
         raise listing.too_large(version, server.storage.revision)
     reached = version or server.storage.revision
@@ -66,40 +65,82 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
         if not initial:
             past, reached = await _past(served, server, reached)
     except errors.Expired as error:
-        return await _expired(context, error)
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
-    response.enable_chunked_encoding()
-    answers.warn(context, response)
-    await response.prepare(context.request)
-    watcher = watchers.Watcher(context.request, framer(context, served, form), server.watchers)
-    try:
-        while not initial and (late := served.cache.since(reached)) is None:
-            more, reached = await _past(served, server, reached)
-            past += more
-    except errors.Expired as error:
-        await response.write(_line("ERROR", codec.encode(error.status)))
-        return response
-    # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
-    revision = server.storage.revision
-    entries = served.cache.candidates(scope) if initial else []
-    if not initial:
-        watcher.hold((kind, event) for event in (*past, *(late or ())) if (kind := scope.kind_of(event)))
-    del past
-    leave = served.cache.join(scope, watcher.receive)
-    server.watchers.add(watcher)
-    try:
-        if initial:
-            await _write_initial(response, server, scope, entries, framer(context, served, form))
-            del entries
-        if context.query.get("sendInitialEvents") == "true" and bookmarks:
-            await response.write(_bookmark(served, revision, form, _INITIAL_END))
-        await _linger(served, server, watcher, response, form, bookmarks, timeout)
-    finally:
-        leave()
-        server.watchers.discard(watcher)
-    if not watcher.closed:
-        await response.write_eof()
-    return response
+        return Document(_expired(error))
+    ends = call.query.get("sendInitialEvents") == "true" and bookmarks
+    return Stream(_Watch(served, server, scope, form, framer(call, served, form), initial, past, reached, ends, bookmarks, timeout).run)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One watch. It begins with what there is (`initial`), or with the events of the past up to the revision `reached`."""
+
+    served: Served
+    server: Server
+    scope: Scope
+    form: Accepted
+    frame: Frame
+    initial: bool
+    past: list[Event]
+    reached: int
+    ends: bool
+    """A bookmark tells the end of what there is."""
+
+    bookmarks: bool
+    timeout: int
+
+    async def run(self, sink: Sink) -> None:
+        served, server = self.served, self.server
+        watcher = watchers.Watcher(sink, self.frame, server.watchers)
+        try:
+            while not self.initial and (late := served.cache.since(self.reached)) is None:
+                more, self.reached = await _past(served, server, self.reached)
+                self.past += more
+        except errors.Expired as error:
+            await sink.send(_expired(error))
+            return
+        # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
+        revision = server.storage.revision
+        entries = served.cache.candidates(self.scope) if self.initial else []
+        if not self.initial:
+            watcher.hold((kind, event) for event in (*self.past, *(late or ())) if (kind := self.scope.kind_of(event)))
+        self.past = []
+        leave = served.cache.join(self.scope, watcher.receive)
+        server.watchers.add(watcher)
+        try:
+            if self.initial:
+                await self._write_initial(sink, entries)
+                del entries
+            if self.ends:
+                await sink.send(_bookmark(served, revision, self.form, _INITIAL_END))
+            await self._linger(watcher, sink)
+        finally:
+            leave()
+            server.watchers.discard(watcher)
+
+    async def _write_initial(self, sink: Sink, entries: list[Entry]) -> None:
+        """What there is, as ADDED events, as fast as the client takes them."""
+        scope = self.scope
+        matching = entries if not scope.cost else (entry for entry in entries if scope.matches(entry))
+        parts = (self.frame("ADDED", Event(entry.version, entry.key, entry, None)) for entry in matching)
+        async for piece in streams.pieces(parts, self.server.turns):
+            async with asyncio.timeout(watchers.STUCK_SECONDS):
+                await sink.send(piece)
+
+    async def _linger(self, watcher: watchers.Watcher, sink: Sink) -> None:
+        """Keeps the watch open until its time is over, its client gone or the server stopping."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (self.timeout or random.randint(1800, 3600))
+        bookmark = loop.time() + _BOOKMARK_SECONDS
+        while not watcher.over and (now := loop.time()) < end:
+            await watcher.drain(self.server.turns)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(end, bookmark) - now):
+                    await watcher.wake.wait()
+            watcher.wake.clear()
+            if loop.time() >= min(bookmark, end):
+                bookmark = loop.time() + _BOOKMARK_SECONDS
+                if self.bookmarks and watcher.live and not watcher.closed:
+                    watcher.write(_bookmark(self.served, self.server.storage.revision, self.form))
 
 
 async def _past(served: Served, server: Server, revision: int) -> tuple[list[Event], int]:
@@ -109,40 +150,12 @@ async def _past(served: Served, server: Server, revision: int) -> tuple[list[Eve
     return await server.pasts.of(served.cache).since(revision)
 
 
-async def _write_initial(response: web.StreamResponse, server: Server, scope: Scope, entries: list[Entry], frame: Frame) -> None:
-    """What there is, as ADDED events, as fast as the client takes them."""
-    matching = entries if not scope.cost else (entry for entry in entries if scope.matches(entry))
-    parts = (frame("ADDED", Event(entry.version, entry.key, entry, None)) for entry in matching)
-    async for piece in streams.pieces(parts, server.turns):
-        async with asyncio.timeout(watchers.STUCK_SECONDS):
-            await response.write(piece)
-
-
-async def _linger(
-    served: Served, server: Server, watcher: watchers.Watcher, response: web.StreamResponse, form: Accepted, bookmarks: bool, timeout: int
-) -> None:
-    """Keeps the watch open until its time is over, its client gone or the server stopping."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + (timeout or random.randint(1800, 3600))
-    bookmark = loop.time() + _BOOKMARK_SECONDS
-    while not watcher.over and (now := loop.time()) < end:
-        await watcher.drain(response, server.turns)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(end, bookmark) - now):
-                await watcher.wake.wait()
-        watcher.wake.clear()
-        if loop.time() >= min(bookmark, end):
-            bookmark = loop.time() + _BOOKMARK_SECONDS
-            if bookmarks and watcher.live and not watcher.closed:
-                watcher.write(_bookmark(served, server.storage.revision, form))
-
-
-def _start(context: Context) -> tuple[bool, int, bool]:
+def _start(call: Call) -> tuple[bool, int, bool]:
     """Whether to begin with what there is, the revision to go on from, and whether bookmarks are wanted."""
-    query = context.query
-    asked, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
-    initial = query.get("sendInitialEvents")
-    bookmarks = context.flag("allowWatchBookmarks")
+    query = call.query
+    asked, match = query.get("resourceVersion"), query.get("resourceVersionMatch")
+    initial = query.get("sendInitialEvents") if "sendInitialEvents" in query else None
+    bookmarks = call.query.flag("allowWatchBookmarks")
     problem: field.Problem | None = None
     if initial is not None:
         if match != "NotOlderThan":
@@ -173,7 +186,6 @@ def _bookmark(served: Served, revision: int, form: Accepted, annotations: dict[s
     return _line("BOOKMARK", codec.encode(document))
 
 
-async def _expired(context: Context, error: errors.Expired) -> web.StreamResponse:
-    """A watch that cannot start where it was asked to: one ERROR event, as upstream answers."""
-    status: meta_v1.Status = error.status
-    return answers.raw(_line("ERROR", codec.encode(status)))
+def _expired(error: errors.Expired) -> bytes:
+    """What tells a watch that cannot go on from where it was asked to: one ERROR event, as upstream answers."""
+    return _line("ERROR", codec.encode(error.status))
