@@ -53,14 +53,14 @@ def compile(
     size_of: cost.SizeOf = cost.nothing_known,
     must: str = "",
 ) -> Expression:
-    """`wanted`: the types the value may have, none for any; `must`: what to say when it has another."""
+    """`wanted`: the types the value may have, none for any; `must`: what to say when it has another, if not what policies say."""
     try:
         tree = parse.parse(text)
         found = check.check(text, tree, environment)
     except Invalid as error:
         raise CompileError(f"compilation failed: {error}") from None
     if wanted and found not in wanted:
-        raise CompileError(must or f"must evaluate to {' or '.join(map(str, wanted))}")
+        raise CompileError(must or _must(wanted, found))
     names = frozenset(_names(tree, frozenset()))
     estimate = cost.estimate(tree, size_of)
     try:
@@ -68,6 +68,17 @@ def compile(
     except Unfit as error:
         raise CompileError(f"program instantiation failed: {error}") from None
     return Expression(text, found, estimate, names & environment.variables.keys(), program)
+
+
+def _must(wanted: Sequence[Type], found: Type) -> str:
+    if len(wanted) == 1:
+        return f"must evaluate to {_go(wanted[0])} but got {_go(found)}"
+    return f"must evaluate to one of [{' '.join(map(_go, wanted))}] but got {_go(found)}"
+
+
+def _go(held: Type) -> str:
+    """A type as Go prints it, which differs from how messages of the checker show it."""
+    return f"{held.name}({', '.join(map(_go, held.parameters))})" if held.parameters else held.name
 
 
 def _names(node: Node, local: frozenset[str]) -> set[str]:
