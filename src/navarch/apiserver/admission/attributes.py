@@ -78,7 +78,11 @@ class Attributes:
     @property
     def kind(self) -> Kind:
         """The kind of `obj` and `old`, in the version that was asked for."""
-        resource = self.served.resource
+        return self.kind_in(self.served)
+
+    def kind_in(self, served: Served) -> Kind:
+        """Their kind in another version of the resource."""
+        resource = served.resource
         declared = resource.subresources.get(self.subresource) if self.subresource else None
         if declared is not None:
             return Kind(declared.group, declared.version, declared.kind)

@@ -10,6 +10,7 @@ from typing import Any
 
 from navarch.api.admissionregistration import v1 as admission_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.apiserver.kinds import admissionpolicies as policies
 from navarch.apiserver.kinds import checks
 from navarch.apiserver.kinds.checks import Found
 from navarch.apiserver.kinds.columns import UNSET, Tree, age_of, name_of, selector_text, sheet, spec_of
@@ -55,7 +56,7 @@ def _hook(found: Found, at: str, hook: AnyHook) -> None:
             why = "should be a domain with at least three segments separated by dots"
             found.append(field.invalid(f"{at}.name", name, why))
     for i, rule in enumerate(hook.rules or ()):
-        _rule(found, f"{at}.rules[{i}]", rule)
+        policies.rule_with_operations(found, f"{at}.rules[{i}]", rule)
     checks.one_of(found, f"{at}.failurePolicy", hook.failurePolicy, ("Fail", "Ignore"), required=False)
     checks.one_of(found, f"{at}.matchPolicy", hook.matchPolicy, ("Equivalent", "Exact"), required=False)
     if not hook.sideEffects:
@@ -87,28 +88,6 @@ def _hook(found: Found, at: str, hook: AnyHook) -> None:
         found.append(field.required(f"{at}.admissionReviewVersions", "must specify one of v1, v1beta1"))
     elif not {"v1", "v1beta1"} & set(versions):
         found.append(field.invalid(f"{at}.admissionReviewVersions", versions, "must include at least one of v1, v1beta1"))
-
-
-_OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
-
-
-def _rule(found: Found, at: str, rule: admission_v1.RuleWithOperations) -> None:
-    if not rule.operations:
-        found.append(field.required(f"{at}.operations"))
-    elif len(rule.operations) > 1 and "*" in rule.operations:
-        why = "if '*' is present, must not specify other operations"
-        found.append(field.invalid(f"{at}.operations", rule.operations, why))
-    for i, operation in enumerate(rule.operations or ()):
-        checks.one_of(found, f"{at}.operations[{i}]", operation, _OPERATIONS)
-    for part, what in (("apiGroups", "API groups"), ("apiVersions", "API versions")):
-        values = getattr(rule, part)
-        if not values:
-            found.append(field.required(f"{at}.{part}"))
-        elif len(values) > 1 and "*" in values:
-            found.append(field.invalid(f"{at}.{part}", values, f"if '*' is present, must not specify other {what}"))
-    if not rule.resources:
-        found.append(field.required(f"{at}.resources"))
-    checks.one_of(found, f"{at}.scope", rule.scope, ("*", "Cluster", "Namespaced"), required=False)
 
 
 def webhooks_row(t: Tree, now: float) -> list[Any]:
@@ -185,9 +164,7 @@ def policy_binding_row(t: Tree, now: float) -> list[Any]:
 
 
 GROUP = "admissionregistration.k8s.io"
-_BINDING = Strategy(
-    default=default_policy_binding, generation=True, conditional_update=True, columns=sheet("Name|PolicyName|ParamRef|Age", policy_binding_row)
-)
+_BINDING_COLUMNS = sheet("Name|PolicyName|ParamRef|Age", policy_binding_row)
 
 KINDS: dict[Key, Strategy] = {
     (GROUP, "validatingwebhookconfigurations"): Strategy(
@@ -209,16 +186,35 @@ KINDS: dict[Key, Strategy] = {
     (GROUP, "validatingadmissionpolicies"): Strategy(
         default=default_validating_policy,
         prepare_create=prepare_validating_policy,
+        validate=policies.validate_validating,
+        validate_update=policies.validate_validating_update,
+        validate_status=policies.validate_status,
         generation=True,
         conditional_update=True,
         columns=sheet("Name|Validations#|ParamKind|Age", validating_policy_row),
     ),
     (GROUP, "mutatingadmissionpolicies"): Strategy(
         default=default_mutating_policy,
+        validate=policies.validate_mutating,
+        validate_update=policies.validate_mutating_update,
         generation=True,
         conditional_update=True,
         columns=sheet("Name|Mutations#|ParamKind|Age", mutating_policy_row),
     ),
-    (GROUP, "validatingadmissionpolicybindings"): _BINDING,
-    (GROUP, "mutatingadmissionpolicybindings"): _BINDING,
+    (GROUP, "validatingadmissionpolicybindings"): Strategy(
+        default=default_policy_binding,
+        validate=policies.validate_validating_binding,
+        validate_update=again(policies.validate_validating_binding),
+        generation=True,
+        conditional_update=True,
+        columns=_BINDING_COLUMNS,
+    ),
+    (GROUP, "mutatingadmissionpolicybindings"): Strategy(
+        default=default_policy_binding,
+        validate=policies.validate_mutating_binding,
+        validate_update=again(policies.validate_mutating_binding),
+        generation=True,
+        conditional_update=True,
+        columns=_BINDING_COLUMNS,
+    ),
 }

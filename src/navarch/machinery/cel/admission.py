@@ -23,12 +23,14 @@ from typing import Any
 from navarch.machinery.cel import expressions, libraries, patches, types
 from navarch.machinery.cel.environment import Environment
 from navarch.machinery.cel.expressions import MATCH_CONDITIONS_BUDGET, CompileError, Expression
-from navarch.machinery.cel.program import CostExceeded
+from navarch.machinery.cel.program import MAX_COST, CostExceeded
 from navarch.machinery.cel.types import Type
 from navarch.machinery.cel.values import EvaluationError
 
 _OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 _CANCELLED = "operation cancelled: actual cost limit exceeded"
+LOOP_COST = 30_000
+"""What expressions may cost where others wait for them: some ten milliseconds."""
 
 
 # ---- types ---------------------------------------------------------------------------------------------------------
@@ -215,12 +217,13 @@ class Inputs(dict[str, Any]):
 class _Variables:
     """`variables`: what was evaluated of them, and what that cost."""
 
-    __slots__ = ("_compiled", "_held", "_inputs", "cost")
+    __slots__ = ("_compiled", "_held", "_inputs", "_limit", "cost")
     type_name = "kubernetes.variables"
 
-    def __init__(self, compiled: Mapping[str, Compiled], inputs: Mapping[str, Any]) -> None:
+    def __init__(self, compiled: Mapping[str, Compiled], inputs: Mapping[str, Any], limit: int) -> None:
         self._compiled = compiled
         self._inputs = inputs
+        self._limit = limit
         self._held: dict[str, Any] = {}
         self.cost = 0
 
@@ -243,9 +246,11 @@ class _Variables:
         if compiled.expression is None:
             raise EvaluationError(f'composited variable "{name}" fails to compile: {compiled.error}')
         try:
-            value, cost = compiled.expression.evaluate(self._inputs)
+            value, cost = compiled.expression.evaluate(self._inputs, self._limit)
         except (EvaluationError, CostExceeded) as error:
             self.cost += error.cost
+            if self._limit < MAX_COST and isinstance(error, CostExceeded):
+                raise Impatient from None
             raise EvaluationError(f'composited variable "{name}" fails to evaluate: {_words(error)}') from None
         self.cost += cost
         self._held[name] = value
@@ -265,37 +270,50 @@ class Result:
     error: str = ""
 
 
+class Impatient(Exception):
+    """The expressions take longer than they may where they are evaluated: to be done again elsewhere."""
+
+
 class OutOfBudget(Exception):
     """The expressions of a list cost more together than they may; the message is upstream's."""
 
 
 @dataclass(slots=True)
 class Evaluation:
-    """Evaluates expressions one after another, with variables of their own and a budget for all of them."""
+    """Evaluates expressions one after another, with variables of their own and a budget for all of them.
+
+    `patience`: what each may cost before it is given up with `Impatient`; None for all that there is.
+    """
 
     inputs: Inputs
     variables: Mapping[str, Compiled]
     budget: int
+    patience: int | None = None
     _composed: _Variables | None = field(default=None, init=False)
+    _limit: int = field(default=MAX_COST, init=False)
 
     def __post_init__(self) -> None:
+        if self.patience is not None:
+            self._limit = min(MAX_COST, self.patience)
         if self.variables:
-            self.inputs["variables"] = self._composed = _Variables(self.variables, self.inputs)
+            self.inputs["variables"] = self._composed = _Variables(self.variables, self.inputs, self._limit)
 
     def one(self, compiled: Compiled) -> Result:
-        """OutOfBudget."""
+        """OutOfBudget, Impatient."""
         if compiled.expression is None:
             return Result(compiled, error=f"compilation error: {compiled.error}")
         try:
-            value, cost = compiled.expression.evaluate(self.inputs)
+            value, cost = compiled.expression.evaluate(self.inputs, self._limit)
         except (EvaluationError, CostExceeded) as error:
+            if self._limit < MAX_COST and isinstance(error, CostExceeded):
+                raise Impatient from None
             self._spend(error.cost)
             return Result(compiled, error=f"expression '{compiled.text}' resulted in error: {_words(error)}")
         self._spend(cost)
         return Result(compiled, value)
 
     def all(self, compiled: Sequence[Compiled]) -> list[Result]:
-        """OutOfBudget."""
+        """OutOfBudget, Impatient."""
         return [self.one(each) for each in compiled]
 
     def _spend(self, cost: int) -> None:
@@ -319,9 +337,11 @@ class Match:
     """How many could not be evaluated, whatever came of it."""
 
 
-def match(conditions: Sequence[Compiled], inputs: Inputs, variables: Mapping[str, Compiled], *, ignore: bool) -> Match:
-    """One that is false decides, whatever the others are; errors matter else. `ignore`: the failure policy is Ignore."""
-    evaluation = Evaluation(inputs, variables, MATCH_CONDITIONS_BUDGET)
+def match(
+    conditions: Sequence[Compiled], inputs: Inputs, variables: Mapping[str, Compiled], *, ignore: bool, patience: int | None = None
+) -> Match:
+    """One that is false decides, whatever the others are; errors matter else. `ignore`: the failure policy is Ignore. Impatient."""
+    evaluation = Evaluation(inputs, variables, MATCH_CONDITIONS_BUDGET, patience)
     try:
         results = evaluation.all(conditions)
     except OutOfBudget as error:
