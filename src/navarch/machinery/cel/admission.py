@@ -89,10 +89,12 @@ _NAMESPACE_METADATA = (
     "name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
     "deletionGracePeriodSeconds", "labels", "annotations", "finalizers",
 )  # fmt: skip
-_AUTHORIZER = Type("kubernetes.authorization.Authorizer")
-_REQUEST_RESOURCE = Type("kubernetes.authorization.ResourceCheck")
+REQUEST_RESOURCE = "authorizer.requestResource"
 _ALWAYS = {"object": types.DYN, "oldObject": types.DYN, "namespaceObject": NAMESPACE, "request": REQUEST}
-_AUTHORIZING = {"authorizer": _AUTHORIZER, "authorizer.requestResource": _REQUEST_RESOURCE}
+_AUTHORIZING = {
+    "authorizer": Type("kubernetes.authorization.Authorizer"),
+    REQUEST_RESOURCE: Type("kubernetes.authorization.ResourceCheck"),
+}
 
 
 def namespace_object(namespace: Mapping[str, Any]) -> dict[str, Any]:
