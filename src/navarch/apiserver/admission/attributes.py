@@ -42,6 +42,15 @@ class Kind(NamedTuple):
 
 
 @dataclass(slots=True)
+class Reinvocation:
+    """The mutating plugins are run once more when one of them says that it changed something others may want to see."""
+
+    wanted: bool = False
+    running: bool = False
+    """This is the second time."""
+
+
+@dataclass(slots=True)
 class Attributes:
     """One write. `operation` is CREATE, UPDATE, DELETE or CONNECT; `obj` is None for DELETE, `old` for CREATE and CONNECT.
 
@@ -68,7 +77,8 @@ class Attributes:
     annotations: dict[str, str] = field(default_factory=dict)
     """What the audit log is told: qualified names, each set once."""
 
-    scratch: dict[str, Any] = field(default_factory=dict)
+    reinvocation: Reinvocation = field(default_factory=Reinvocation)
+    scratch: dict[Any, Any] = field(default_factory=dict)
     """What plugins note for a later call of theirs for the same write."""
 
     @property

@@ -104,7 +104,7 @@ class Request:
         try:
             return work(self.ask, admission.LOOP_COST)
         except admission.Impatient:
-            return await background.run(background.LARGE, work, self._from_thread(), None)
+            return await background.aside(work, self._from_thread(), None)
 
     def _from_thread(self) -> Ask:
         """The authorizer's indexes belong to the loop."""

@@ -13,7 +13,9 @@ from functools import partial
 from typing import Protocol
 
 from navarch.apiserver.admission import certificates, escalation, limits, namespaces, nodes, pods, podsecurity, quota, serviceaccounts, storage
-from navarch.apiserver.admission.chain import Chain, Plugin
+from navarch.apiserver.admission.chain import OPERATIONS, Chain, Plugin
+from navarch.apiserver.admission.policies import mutating, permissions, validating
+from navarch.apiserver.admission.policies.source import Source
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
@@ -42,6 +44,8 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
     """All plugins, each with what it decides by."""
     catalog, authorizer = parts.catalog, parts.authorizer
     quotas = quota.Quotas(catalog, parts.storage)
+    mutations = mutating.Mutating(Source(catalog, parts.storage, "mutatingadmissionpolicies", mutating.compiled), authorizer)
+    validations = validating.Validating(Source(catalog, parts.storage, "validatingadmissionpolicies", validating.compiled), authorizer)
     return (
         Plugin("NamespaceLifecycle", (*_CREATE, *_DELETE), partial(namespaces.lifecycle, catalog=catalog)),
         Plugin("LimitRanger", _WRITES, partial(limits.mutate, catalog=catalog), partial(limits.validate, catalog=catalog)),
@@ -61,6 +65,9 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
         Plugin("DefaultIngressClass", _CREATE, partial(storage.default_ingress_class, catalog=catalog)),
         Plugin("", _CREATE, certificates.identity),
         Plugin("", _WRITES, None, partial(escalation.check, authorizer=authorizer)),
+        Plugin("", _WRITES, None, partial(permissions.check, catalog=catalog, authorizer=authorizer)),
+        Plugin("MutatingAdmissionPolicy", (*_WRITES, "CONNECT"), mutations.mutate),
+        Plugin("ValidatingAdmissionPolicy", OPERATIONS, None, validations.validate),
         Plugin("ResourceQuota", _WRITES, None, partial(quota.check, quotas=quotas)),
     )
 
@@ -68,10 +75,10 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
 MISSING = frozenset(
     {
         "AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "ClusterTrustBundleAttest", "DenyServiceExternalIPs", "EventRateLimit",
-        "ExtendedResourceToleration", "ImagePolicyWebhook", "JobValidation", "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy",
+        "ExtendedResourceToleration", "ImagePolicyWebhook", "JobValidation", "LimitPodHardAntiAffinityTopology",
         "MutatingAdmissionWebhook", "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
         "OwnerReferencesPermissionEnforcement", "PodGroupProtection", "PodGroupWorkloadExists", "PodNodeSelector", "PodResizeValidator",
-        "PodTolerationRestriction", "PodTopologyLabels", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook",
+        "PodTolerationRestriction", "PodTopologyLabels", "ValidatingAdmissionWebhook",
     }
 )  # fmt: skip
 """Upstream's plugins that we do not have."""

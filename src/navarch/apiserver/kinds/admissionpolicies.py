@@ -344,8 +344,8 @@ def validate_validating_binding(obj: admission_v1.ValidatingAdmissionPolicyBindi
             found.append(field.duplicate(f"{at}[{i}]", action))
         seen.add(action)
     if {"Deny", "Warn"} <= seen:
-        why = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"
-        found.append(field.invalid(at, actions, why))
+        why = "repeating the same validation failure information in the API response and headers serves no purpose"
+        found.append(field.invalid(at, actions, f"must not contain both Deny and Warn ({why})"))
     if not seen:
         found.append(field.required(at, "at least one validation action is required"))
     return found

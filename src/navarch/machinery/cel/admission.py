@@ -79,9 +79,7 @@ NAMESPACE = _object(
     spec=_object("NamespaceSpec", finalizers=types.list_of(_S)),
     status=_object(
         "NamespaceStatus",
-        conditions=types.list_of(
-            _object("NamespaceCondition", status=_S, type=_S, lastTransitionTime=types.TIMESTAMP, message=_S, reason=_S)
-        ),
+        conditions=types.list_of(_object("NamespaceCondition", status=_S, type=_S, lastTransitionTime=types.TIMESTAMP, message=_S, reason=_S)),
         phase=_S,
     ),
 )
@@ -219,13 +217,13 @@ class Inputs(dict[str, Any]):
 class _Variables:
     """`variables`: what was evaluated of them, and what that cost."""
 
-    __slots__ = ("_compiled", "_held", "_inputs", "_limit", "cost")
+    __slots__ = ("_compiled", "_held", "_inputs", "_patience", "cost")
     type_name = "kubernetes.variables"
 
-    def __init__(self, compiled: Mapping[str, Compiled], inputs: Mapping[str, Any], limit: int) -> None:
+    def __init__(self, compiled: Mapping[str, Compiled], inputs: Mapping[str, Any], patience: int | None) -> None:
         self._compiled = compiled
         self._inputs = inputs
-        self._limit = limit
+        self._patience = patience
         self._held: dict[str, Any] = {}
         self.cost = 0
 
@@ -248,15 +246,24 @@ class _Variables:
         if compiled.expression is None:
             raise EvaluationError(f'composited variable "{name}" fails to compile: {compiled.error}')
         try:
-            value, cost = compiled.expression.evaluate(self._inputs, self._limit)
+            value, cost = _evaluated(compiled.expression, self._inputs, self._patience)
         except (EvaluationError, CostExceeded) as error:
             self.cost += error.cost
-            if self._limit < MAX_COST and isinstance(error, CostExceeded):
-                raise Impatient from None
             raise EvaluationError(f'composited variable "{name}" fails to evaluate: {_words(error)}') from None
         self.cost += cost
         self._held[name] = value
         return value
+
+
+def _evaluated(expression: Expression, inputs: Mapping[str, Any], patience: int | None) -> tuple[Any, int]:
+    """The value and what it cost. EvaluationError, CostExceeded, and Impatient when it would cost more than `patience`."""
+    limit = MAX_COST if patience is None else min(MAX_COST, patience + expression.asked)
+    try:
+        return expression.evaluate(inputs, limit)
+    except CostExceeded:
+        if limit < MAX_COST:
+            raise Impatient from None
+        raise
 
 
 def _words(error: EvaluationError | CostExceeded) -> str:
@@ -292,23 +299,18 @@ class Evaluation:
     budget: int
     patience: int | None = None
     _composed: _Variables | None = field(default=None, init=False)
-    _limit: int = field(default=MAX_COST, init=False)
 
     def __post_init__(self) -> None:
-        if self.patience is not None:
-            self._limit = min(MAX_COST, self.patience)
         if self.variables:
-            self.inputs["variables"] = self._composed = _Variables(self.variables, self.inputs, self._limit)
+            self.inputs["variables"] = self._composed = _Variables(self.variables, self.inputs, self.patience)
 
     def one(self, compiled: Compiled) -> Result:
         """OutOfBudget, Impatient."""
         if compiled.expression is None:
             return Result(compiled, error=f"compilation error: {compiled.error}")
         try:
-            value, cost = compiled.expression.evaluate(self.inputs, self._limit)
+            value, cost = _evaluated(compiled.expression, self.inputs, self.patience)
         except (EvaluationError, CostExceeded) as error:
-            if self._limit < MAX_COST and isinstance(error, CostExceeded):
-                raise Impatient from None
             self._spend(error.cost)
             return Result(compiled, error=f"expression '{compiled.text}' resulted in error: {_words(error)}")
         self._spend(cost)
@@ -339,9 +341,7 @@ class Match:
     """How many could not be evaluated, whatever came of it."""
 
 
-def match(
-    conditions: Sequence[Compiled], inputs: Inputs, variables: Mapping[str, Compiled], *, ignore: bool, patience: int | None = None
-) -> Match:
+def match(conditions: Sequence[Compiled], inputs: Inputs, variables: Mapping[str, Compiled], *, ignore: bool, patience: int | None = None) -> Match:
     """One that is false decides, whatever the others are; errors matter else. `ignore`: the failure policy is Ignore. Impatient."""
     evaluation = Evaluation(inputs, variables, MATCH_CONDITIONS_BUDGET, patience)
     try:

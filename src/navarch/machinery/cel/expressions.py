@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from navarch.machinery.cel import check, cost, parse
+from navarch.machinery.cel import charges, check, cost, parse
 from navarch.machinery.cel.environment import Environment
 from navarch.machinery.cel.problems import Invalid
 from navarch.machinery.cel.program import MAX_COST, Program, Unfit
-from navarch.machinery.cel.syntax import Fold, Ident, Node, Select
+from navarch.machinery.cel.syntax import Call, Fold, Ident, Node, Select, walk
 from navarch.machinery.cel.types import Type
 
 BUDGET = 10_000_000
@@ -40,6 +40,8 @@ class Expression:
     names: frozenset[str]
     """The variables it uses."""
     program: Program
+    asked: int = 0
+    """What of its cost stands for asking the authorizer, if each question in it is asked once: it takes hardly any time."""
 
     def evaluate(self, variables: Mapping[str, Any], limit: int = MAX_COST) -> tuple[Any, int]:
         """The value and what it cost. EvaluationError and CostExceeded tell their cost too."""
@@ -67,7 +69,8 @@ def compile(
         program = Program(text, tree, environment)
     except Unfit as error:
         raise CompileError(f"program instantiation failed: {error}") from None
-    return Expression(text, found, estimate, names & environment.variables.keys(), program)
+    asked = charges.AUTHORIZATION * sum(isinstance(node, Call) and node.function == "check" for node in walk(tree))
+    return Expression(text, found, estimate, names & environment.variables.keys(), program, asked)
 
 
 def _must(wanted: Sequence[Type], found: Type) -> str:

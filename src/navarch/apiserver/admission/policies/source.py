@@ -14,16 +14,20 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from navarch.api.admissionregistration import v1 as admission_v1
+from navarch.apiserver import background
 from navarch.apiserver.admission import matching
 from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.admission.matching import Constraints
 from navarch.apiserver.served import Catalog, Served
+from navarch.apiserver.storage import Storage
 from navarch.apiserver.watch_cache import Cache, Event
 
 _log = logging.getLogger(__name__)
 C = TypeVar("C")
 """A policy, compiled."""
 _REMEMBERED = 4096
+_WEIGHT = 8
+"""How much more work it is to compile a byte than to decode it."""
 _GROUP = "admissionregistration.k8s.io"
 AnyPolicy = admission_v1.ValidatingAdmissionPolicy | admission_v1.MutatingAdmissionPolicy
 AnyBinding = admission_v1.ValidatingAdmissionPolicyBinding | admission_v1.MutatingAdmissionPolicyBinding
@@ -44,8 +48,9 @@ class Binding:
 class Policy(Generic[C]):
     """A policy and what it matches."""
 
-    def __init__(self, name: str, spec: Any, compile: Callable[[Any], C]) -> None:
+    def __init__(self, name: str, spec: Any, size: int, compile: Callable[[Any], C]) -> None:
         self.name = name
+        self._size = size
         self.spec = spec
         self.ignore = spec.failurePolicy == "Ignore"
         self.constraints = matching.constraints(spec.matchConstraints)
@@ -55,9 +60,14 @@ class Policy(Generic[C]):
 
     @property
     def compiled(self) -> C:
-        if self._compiled is None:
-            self._compiled = self._compile(self.spec)
+        """After `prepare`."""
+        assert self._compiled is not None
         return self._compiled
+
+    async def prepare(self) -> None:
+        """Compiles it, if it was not yet: expressions take a fraction of a millisecond each, and there may be many."""
+        if self._compiled is None:
+            self._compiled = await background.run(_WEIGHT * self._size, self._compile, self.spec)
 
     def concerns(self, attributes: Attributes, versions: tuple[Served, ...]) -> bool:
         """Whether it can concern any request like this one: names and selectors are not looked at."""
@@ -69,8 +79,9 @@ class Policy(Generic[C]):
 class Source(Generic[C]):
     """The policies of one kind."""
 
-    def __init__(self, catalog: Catalog, policies: str, compile: Callable[[Any], C]) -> None:
+    def __init__(self, catalog: Catalog, storage: Storage, policies: str, compile: Callable[[Any], C]) -> None:
         self.catalog = catalog
+        self._loaded = False
         self._compile = compile
         self._served = catalog.of(_GROUP, policies)
         self._bound = catalog.of(_GROUP, policies.removesuffix("policies") + "policybindings")
@@ -79,9 +90,11 @@ class Source(Generic[C]):
         self._by_policy: dict[str, dict[str, Binding]] = {}
         self._known: dict[tuple[str, ...], tuple[Policy[C], ...]] = {}
         self._generation = -1
+        storage.listen(self.changed)
 
-    def load(self) -> None:
-        """Takes what was there when the server started."""
+    def _load(self) -> None:
+        """Takes what was there before the first request."""
+        self._loaded = True
         for entry in self._served.cache.select_all():
             self._take_policy(entry.name, entry.body)
         for entry in self._bound.cache.select_all():
@@ -89,7 +102,7 @@ class Source(Generic[C]):
 
     def changed(self, cache: Cache, event: Event) -> None:
         """Told of every event of the server; takes those that matter."""
-        if cache is not self._served.cache and cache is not self._bound.cache:
+        if not self._loaded or (cache is not self._served.cache and cache is not self._bound.cache):
             return
         take = self._take_policy if cache is self._served.cache else self._take_binding
         entry = event.new or event.old
@@ -99,7 +112,9 @@ class Source(Generic[C]):
     def concerning(self, attributes: Attributes) -> tuple[Policy[C], ...]:
         """The policies with bindings that can concern a request, in the order of their names."""
         if not self._by_policy:
-            return ()
+            if self._loaded:
+                return ()
+            self._load()
         resource = attributes.served.resource
         key = (attributes.operation, resource.group, resource.version, resource.plural, attributes.subresource)
         if self._generation != self.catalog.generation or len(self._known) > _REMEMBERED:
@@ -123,7 +138,7 @@ class Source(Generic[C]):
             self._policies.pop(name, None)
             return
         try:
-            policy = Policy(name, self._served.decode(body).spec, self._compile)
+            policy = Policy(name, self._served.decode(body).spec, len(body), self._compile)
         except (ValueError, AttributeError) as error:
             # It was stored before what is written was held to the rules.
             _log.warning("policy %s is not gone by: %s", name, error)

@@ -224,6 +224,8 @@ class Validating:
 
 
 async def _decided(request: Request, policy: Policy[Validations], matched: Matched, params: parameters.Tree | None) -> Decided:
+    await policy.prepare()
+
     def work(ask: Ask, patience: int | None) -> Decided:
         return decide(policy.compiled, policy.ignore, lambda: request.inputs(matched, params, ask), patience)
 
