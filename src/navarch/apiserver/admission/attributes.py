@@ -42,6 +42,14 @@ class Kind(NamedTuple):
 
 
 @dataclass(slots=True)
+class Reinvocation:
+    """Whether mutating plugins are called a second time: `wanted` by one that changed the object for others to see, and whether they are now."""
+
+    wanted: bool = False
+    running: bool = False
+
+
+@dataclass(slots=True)
 class Attributes:
     """One write. `operation` is CREATE, UPDATE, DELETE or CONNECT; `obj` is None for DELETE, `old` for CREATE and CONNECT.
 
@@ -68,6 +76,7 @@ class Attributes:
     annotations: dict[str, str] = field(default_factory=dict)
     """What the audit log is told: qualified names, each set once."""
 
+    reinvocation: Reinvocation = field(default_factory=Reinvocation)
     scratch: dict[str, Any] = field(default_factory=dict)
     """What plugins note for a later call of theirs for the same write."""
 
