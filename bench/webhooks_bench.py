@@ -25,7 +25,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.admission.webhooks.registered import Registered
-from navarch.apiserver.context import User
+from navarch.apiserver.authn.users import User
 from navarch.testing import server, webhooks
 
 CREATES = 400

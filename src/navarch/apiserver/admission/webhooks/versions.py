@@ -11,9 +11,9 @@ import msgspec
 
 from navarch.apiserver.admission.attributes import Attributes, Kind
 from navarch.apiserver.admission.webhooks import review
+from navarch.apiserver.authn.users import User, authenticated
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question
-from navarch.apiserver.context import User, authenticated
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.machinery import codec
