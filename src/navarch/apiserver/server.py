@@ -9,6 +9,7 @@ from navarch.apiserver.admission.podsecurity import Configuration
 from navarch.apiserver.authn.authenticator import Authenticator
 from navarch.apiserver.authn.tokens import TokenIssuer
 from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.extensions.clients import Calls
 from navarch.apiserver.history import Pasts
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kinds.strategy import Kept
@@ -46,6 +47,9 @@ class Server:
     pasts: Pasts = field(init=False)
     numbers: Allocations = field(init=False)
     """What Services hold of the cluster's addresses and node ports."""
+
+    calls: Calls = field(init=False)
+    """How what extends the server is called."""
 
     kept: Kept = field(init=False)
 

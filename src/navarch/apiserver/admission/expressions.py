@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 from navarch.apiserver import background
 from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.admission.matching import Matched
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question, field_requirements
-from navarch.apiserver.authn.users import User
 from navarch.apiserver.served import Catalog
 from navarch.machinery import codec, errors
 from navarch.machinery.cel import admission

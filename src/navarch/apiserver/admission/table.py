@@ -13,10 +13,18 @@ from functools import partial
 from typing import Protocol
 
 from navarch.apiserver.admission import certificates, escalation, limits, namespaces, nodes, pods, podsecurity, quota, serviceaccounts, storage
-from navarch.apiserver.admission.chain import OPERATIONS, Chain, Plugin
-from navarch.apiserver.admission.policies import mutating, permissions, validating
+from navarch.apiserver.admission.chain import OPERATIONS, Chain, Plugin, Run
+from navarch.apiserver.admission.policies import mutating as mutating_policies
+from navarch.apiserver.admission.policies import permissions
+from navarch.apiserver.admission.policies import validating as validating_policies
 from navarch.apiserver.admission.policies.source import Source
+from navarch.apiserver.admission.webhooks import mutating, validating
+from navarch.apiserver.admission.webhooks.calling import Caller
+from navarch.apiserver.admission.webhooks.metrics import WebhookMetrics
+from navarch.apiserver.admission.webhooks.registered import Registered
 from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.extensions.clients import Calls
+from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 
@@ -37,6 +45,12 @@ class Parts(Protocol):
     def authorizer(self) -> Authorizer: ...
 
     @property
+    def calls(self) -> Calls: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
     def pod_security(self) -> podsecurity.Configuration: ...
 
 
@@ -44,8 +58,7 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
     """All plugins, each with what it decides by."""
     catalog, authorizer = parts.catalog, parts.authorizer
     quotas = quota.Quotas(catalog, parts.storage)
-    mutations = mutating.Mutating(Source(catalog, parts.storage, "mutatingadmissionpolicies", mutating.compiled), authorizer)
-    validations = validating.Validating(Source(catalog, parts.storage, "validatingadmissionpolicies", validating.compiled), authorizer)
+    counted = WebhookMetrics(parts.metrics.registry)
     return (
         Plugin("NamespaceLifecycle", (*_CREATE, *_DELETE), partial(namespaces.lifecycle, catalog=catalog)),
         Plugin("LimitRanger", _WRITES, partial(limits.mutate, catalog=catalog), partial(limits.validate, catalog=catalog)),
@@ -66,19 +79,43 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
         Plugin("", _CREATE, certificates.identity),
         Plugin("", _WRITES, None, partial(escalation.check, authorizer=authorizer)),
         Plugin("", _WRITES, None, partial(permissions.check, catalog=catalog, authorizer=authorizer)),
-        Plugin("MutatingAdmissionPolicy", (*_WRITES, "CONNECT"), mutations.mutate),
-        Plugin("ValidatingAdmissionPolicy", OPERATIONS, None, validations.validate),
+        Plugin("MutatingAdmissionPolicy", (*_WRITES, "CONNECT"), policies_that_mutate(parts)),
+        Plugin(mutating.PLUGIN, OPERATIONS, mutating_webhooks(parts, counted)),
+        Plugin("ValidatingAdmissionPolicy", OPERATIONS, None, policies_that_validate(parts)),
+        Plugin(validating.PLUGIN, OPERATIONS, None, validating_webhooks(parts, counted)),
         Plugin("ResourceQuota", _WRITES, None, partial(quota.check, quotas=quotas)),
     )
+
+
+def mutating_webhooks(parts: Parts, counted: WebhookMetrics) -> mutating.MutatingWebhooks:
+    registered = Registered(parts.catalog, "mutatingwebhookconfigurations")
+    parts.storage.listen(registered.changed)
+    return mutating.MutatingWebhooks(registered, Caller("admit", parts.calls, parts.catalog.of("", "namespaces"), parts.authorizer, counted))
+
+
+def validating_webhooks(parts: Parts, counted: WebhookMetrics) -> validating.ValidatingWebhooks:
+    registered = Registered(parts.catalog, "validatingwebhookconfigurations")
+    parts.storage.listen(registered.changed)
+    return validating.ValidatingWebhooks(registered, Caller("validating", parts.calls, parts.catalog.of("", "namespaces"), parts.authorizer, counted))
+
+
+def policies_that_mutate(parts: Parts) -> Run:
+    source = Source(parts.catalog, parts.storage, "mutatingadmissionpolicies", mutating_policies.compiled)
+    return mutating_policies.Mutating(source, parts.authorizer).mutate
+
+
+def policies_that_validate(parts: Parts) -> Run:
+    source = Source(parts.catalog, parts.storage, "validatingadmissionpolicies", validating_policies.compiled)
+    return validating_policies.Validating(source, parts.authorizer).validate
 
 
 MISSING = frozenset(
     {
         "AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "ClusterTrustBundleAttest", "DenyServiceExternalIPs", "EventRateLimit",
         "ExtendedResourceToleration", "ImagePolicyWebhook", "JobValidation", "LimitPodHardAntiAffinityTopology",
-        "MutatingAdmissionWebhook", "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
+        "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
         "OwnerReferencesPermissionEnforcement", "PodGroupProtection", "PodGroupWorkloadExists", "PodNodeSelector", "PodResizeValidator",
-        "PodTolerationRestriction", "PodTopologyLabels", "ValidatingAdmissionWebhook",
+        "PodTolerationRestriction", "PodTopologyLabels",
     }
 )  # fmt: skip
 """Upstream's plugins that we do not have."""

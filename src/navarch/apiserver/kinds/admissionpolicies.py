@@ -186,7 +186,8 @@ def rule_with_operations(found: Found, at: str, rule: admission_v1.NamedRuleWith
     elif len(operations) > 1 and "*" in operations:
         found.append(field.invalid(f"{at}.operations", operations, "if '*' is present, must not specify other operations"))
     for i, operation in enumerate(operations):
-        checks.one_of(found, f"{at}.operations[{i}]", operation, _OPERATIONS)
+        if operation not in _OPERATIONS:
+            found.append(field.not_supported(f"{at}.operations[{i}]", operation, _OPERATIONS))
     for part, what in (("apiGroups", "API groups"), ("apiVersions", "API versions")):
         values = getattr(rule, part)
         if not values:

@@ -16,6 +16,7 @@ Upstream counterpart: apiserver's pkg/admission/plugin/cel (compile.go, composit
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,6 +176,13 @@ class Compiler:
             if self._params:
                 known["params"] = self._typing.params
         return made.extended(known) if known else made
+
+
+@functools.lru_cache(4096)
+def compiled(text: str) -> Expression | str:
+    """A webhook's match condition, or why there is none. Remembered: what is checked when it is written is needed when it counts."""
+    found = Compiler(params=False, composed=False).condition(text)
+    return found.expression if found.expression is not None else found.error
 
 
 def _base(params: bool, authorizer: bool, patch: bool) -> Environment:

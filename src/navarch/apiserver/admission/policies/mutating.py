@@ -20,11 +20,13 @@ from navarch.api.admissionregistration import v1 as admission_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import writing
 from navarch.apiserver.admission.attributes import Attributes, refuse
+from navarch.apiserver.admission.attributes import Kind as ObjectKind
 from navarch.apiserver.admission.expressions import Request
 from navarch.apiserver.admission.matching import Matched
 from navarch.apiserver.admission.policies import parameters
 from navarch.apiserver.admission.policies.parameters import Misconfigured, Tree
 from navarch.apiserver.admission.policies.source import Binding, Policy, Source
+from navarch.apiserver.admission.webhooks import patching
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.machinery import codec, errors, schema
 from navarch.machinery.cel import admission, patches
@@ -293,7 +295,10 @@ class Mutating:
                 made = await self._patch(request, invocation, mutation)
                 if made is before or made == before:
                     continue
-                attributes.obj = settled(attributes, matched, made)
+                left = settled(attributes, matched, made)
+                if attributes.kind == _own_kind(attributes):
+                    patching.keep_decided(attributes, left, attributes.obj)
+                attributes.obj = left
             except Refused as error:
                 problems.append(_Problem(invocation.policy, invocation.binding, str(error), "Invalid"))
                 continue
@@ -309,6 +314,11 @@ class Mutating:
             return patch(mutation, held.variables, inputs, merging, patience)
 
         return await request.evaluated(work)
+
+
+def _own_kind(attributes: Attributes) -> ObjectKind:
+    resource = attributes.served.resource
+    return ObjectKind(resource.group, resource.version, resource.kind)
 
 
 def schema_of(attributes: Attributes, matched: Matched) -> Schema:
