@@ -36,6 +36,7 @@ from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Options, Server
 from navarch.apiserver.storage import Storage
+from navarch.apiserver.verbs.write import Writer
 from navarch.lib import heap, pki, private, tasks, tls
 from navarch.machinery import errors
 from navarch.store.interface import Store, StoreFailed
@@ -161,6 +162,7 @@ def make_server(options: Options, store: Store) -> Server:
     inflight = InFlight(options.max_requests_inflight, options.max_mutating_requests_inflight)
     server = Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(catalog), pod_security, inflight)
     server.admission = table.chain(server, options.enable_admission_plugins, options.disable_admission_plugins)
+    server.writer = Writer(storage, server.admission, server.numbers, server.kept)
     return server
 
 

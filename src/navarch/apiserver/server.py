@@ -18,6 +18,7 @@ from navarch.apiserver.numbers.services import Allocations
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 from navarch.apiserver.streams import Turns
+from navarch.apiserver.verbs.write import Writer
 from navarch.apiserver.watchers import Watchers
 
 
@@ -48,6 +49,7 @@ class Server:
     """What Services hold of the cluster's addresses and node ports."""
 
     kept: Kept = field(init=False)
+    writer: Writer = field(init=False)
 
 
 @dataclass(frozen=True, slots=True)
