@@ -9,7 +9,6 @@ Upstream counterparts: pkg/controlplane/controller (systemnamespaces, kubernetes
 from __future__ import annotations
 
 import ipaddress
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,7 +22,9 @@ from navarch.apiserver import writing
 from navarch.apiserver.authz import policy
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.server import Server
-from navarch.machinery import codec, timestamps
+from navarch.apiserver.verbs.write import by_server
+from navarch.lib import inet
+from navarch.machinery import codec, errors
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
@@ -66,13 +67,10 @@ async def ensure(server: Server, obj: Object) -> bool:
     name, namespace = made.metadata.name, made.metadata.namespace or ""
     if served.cache.get(served.key(name, namespace)) is not None:
         return False
-    made.apiVersion, made.kind = served.resource.group_version, served.resource.kind
-    made.metadata.uid = str(uuid.uuid4())
-    made.metadata.creationTimestamp = timestamps.seconds(writing.now())
-    if served.strategy.generation:
-        made.metadata.generation = 1
-    served.strategy.default(made)
-    await server.storage.put(served, name, namespace, codec.encode(made), 0)
+    try:
+        await server.writer.create(by_server(), served, namespace, writing.settle(served, made))
+    except errors.AlreadyExists:
+        return False
     return True
 
 
@@ -83,19 +81,28 @@ async def reconcile_role(server: Server, obj: Object) -> None:
     wanted: Obj = obj
     served = _served(server, wanted)
     name, namespace = wanted.metadata.name, wanted.metadata.namespace or ""
+
+    def completed(held: Obj) -> bool:
+        """Adds what is lacking; whether anything was."""
+        if (held.metadata.annotations or {}).get(_AUTOUPDATE) == "false":
+            return False
+        changed = False
+        for part in ("rules", "subjects"):
+            lacking = _lacking(getattr(held, part, None), getattr(wanted, part, None))
+            if lacking:
+                setattr(held, part, [*(getattr(held, part) or ()), *lacking])
+                changed = True
+        return changed
+
     entry = served.cache.get(served.key(name, namespace))
-    assert entry is not None
-    held = served.decode(entry.body)
-    held.metadata.resourceVersion = None
-    if (held.metadata.annotations or {}).get(_AUTOUPDATE) == "false":
-        return
-    before = codec.encode(held)
-    for part in ("rules", "subjects"):
-        lacking = _lacking(getattr(held, part, None), getattr(wanted, part, None))
-        if lacking:
-            setattr(held, part, [*(getattr(held, part) or ()), *lacking])
-    if codec.encode(held) != before:
-        await server.storage.put(served, name, namespace, codec.encode(held), entry.version)
+    if entry is not None and completed(served.decode(entry.body)):
+
+        async def make(old: Obj) -> Obj:
+            held = served.decode(codec.encode(old))
+            completed(held)
+            return held
+
+        await server.writer.change(by_server(), served, name, namespace, make, patch=True)
 
 
 def _lacking(held: Iterable[Any] | None, wanted: Iterable[Any] | None) -> list[Any]:
@@ -143,6 +150,9 @@ async def _kubernetes_service(server: Server) -> None:
         ),
     )
     address = options.advertise_address or options.bind_address
+    parsed = inet.parse(address)
+    if parsed is None or not inet.is_global_unicast(parsed):
+        return  # a loopback or unspecified address leads nobody else here: endpoints may not have it
     subset = core_v1.EndpointSubset(
         addresses=[core_v1.EndpointAddress(ip=address)],
         ports=[core_v1.EndpointPort(name="https", port=options.secure_port, protocol="TCP")],
@@ -162,17 +172,15 @@ async def _kubernetes_service(server: Server) -> None:
 
 async def put(server: Server, obj: Object) -> None:
     """Creates an object, or gives the existing one this content."""
-    wanted: Obj = obj
     if await ensure(server, obj):
         return
+    wanted: Obj = obj
     served = _served(server, wanted)
-    name, namespace = wanted.metadata.name, wanted.metadata.namespace or ""
-    entry = served.cache.get(served.key(name, namespace))
-    assert entry is not None
-    held = served.decode(entry.body)
-    wanted.metadata, wanted.apiVersion, wanted.kind = held.metadata, held.apiVersion, held.kind
-    held.metadata.resourceVersion = None
-    served.strategy.default(wanted)
-    value = codec.encode(wanted)
-    if value != codec.encode(held):
-        await server.storage.put(served, name, namespace, value, entry.version)
+    content = codec.encode(writing.settle(served, wanted))
+
+    async def make(old: Obj) -> Obj:
+        new = served.decode(content)
+        new.metadata = served.decode(codec.encode(old)).metadata
+        return new
+
+    await server.writer.change(by_server(), served, wanted.metadata.name, wanted.metadata.namespace or "", make, patch=True)

@@ -76,6 +76,9 @@ class Call:
     """The stored resource that the path names."""
 
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What the audit log is told of the request."""
+
     limit: Limit | None = None
     """Where the request counts as under way; None for one that lasts as long as it is wanted."""
 

@@ -38,6 +38,7 @@ from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Options, Server
 from navarch.apiserver.storage import Storage
+from navarch.apiserver.verbs.write import Writer
 from navarch.lib import heap, pki, private, tasks, tls
 from navarch.machinery import errors
 from navarch.store.interface import Store, StoreFailed
@@ -165,6 +166,7 @@ def make_server(options: Options, store: Store) -> Server:
     server = Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(catalog), pod_security, inflight)
     server.calls = Calls(catalog, Outbound())
     server.admission = table.chain(server, options.enable_admission_plugins, options.disable_admission_plugins)
+    server.writer = Writer(storage, server.admission, server.numbers, server.kept)
     return server
 
 

@@ -15,6 +15,7 @@ from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.subresource import binding, eviction, kubelet, proxy, scale, token
 from navarch.apiserver.verbs import get, patch, update
+from navarch.apiserver.verbs.write import author_of
 from navarch.machinery import codec, errors
 
 Handler = Callable[[Call, Served, Server], Awaitable[Answer]]
@@ -43,7 +44,8 @@ async def _update(call: Call, served: Served, server: Server) -> Answer:
         del old
         return served.decode(text)
 
-    changed = await update.change(call, served, server, make, subresource=call.info.subresource)
+    info = call.info
+    changed = await server.writer.change(author_of(call), served, info.name, info.namespace, make, subresource=info.subresource)
     return answers.of_json(call, served.convert(changed.body))
 
 

@@ -17,7 +17,6 @@ import msgspec
 from navarch.api import resources
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import background
-from navarch.apiserver.admission.attributes import WriteOptions
 from navarch.apiserver.call import Call
 from navarch.apiserver.kinds import metadata as metadata_rules
 from navarch.apiserver.kinds.strategy import Obj
@@ -109,15 +108,6 @@ def check_options(call: Call, kind: str) -> None:
         problems.append(field.invalid("fieldManager", manager, "should only contain printable characters"))
     if problems:
         raise field.invalid_error("meta.k8s.io", kind, "", problems)
-
-
-def options(kind: str, call: Call) -> WriteOptions:
-    """CreateOptions or UpdateOptions, as the query has them."""
-    query = call.query
-    if not query:
-        return WriteOptions(kind, "meta.k8s.io/v1")
-    dry = list(query.all("dryRun")) or None
-    return WriteOptions(kind, "meta.k8s.io/v1", dry, query.get("fieldManager") or None, query.get("fieldValidation") or None)
 
 
 async def object_from(call: Call, served: Served, data: bytes) -> Obj:
@@ -241,30 +231,36 @@ def summary(data: bytes) -> str:
 # ---- metadata -----------------------------------------------------------------------------------------------------
 
 
-def begin_create(call: Call, served: Served, obj: Obj, now: float) -> None:
-    """Checks name and namespace against the request and fills in what the server decides."""
+def begin_create(served: Served, namespace: str, obj: Obj) -> None:
+    """Checks the namespace against the request's, and clears what a client does not say."""
     metadata: meta_v1.ObjectMeta = obj.metadata
-    check_namespace(call, served, metadata)
+    check_namespace(served, namespace, metadata)
     metadata.deletionTimestamp = metadata.deletionGracePeriodSeconds = metadata.selfLink = None
-    metadata.creationTimestamp = timestamps.seconds(now)
-    metadata.uid = str(uuid.uuid4())
+    metadata.creationTimestamp = metadata.uid = metadata.generation = None
     if metadata.resourceVersion:
         raise errors.BadRequest("resourceVersion should not be set on objects to be created")
     metadata.resourceVersion = None
+
+
+def fill_create(served: Served, obj: Obj, now: float) -> None:
+    """Fills in what the server decides, once admission has seen the object."""
+    metadata: meta_v1.ObjectMeta = obj.metadata
+    metadata.creationTimestamp = timestamps.seconds(now)
+    metadata.uid = str(uuid.uuid4())
     metadata.generation = 1 if served.strategy.generation else None
     if not metadata.name and metadata.generateName:
         metadata.name = names.generate(metadata.generateName, secrets.randbits(64))
 
 
-def check_namespace(call: Call, served: Served, metadata: meta_v1.ObjectMeta) -> None:
+def check_namespace(served: Served, namespace: str, metadata: meta_v1.ObjectMeta) -> None:
     if not served.resource.namespaced:
         if metadata.namespace:
             raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
         metadata.namespace = None
         return
     if not metadata.namespace:
-        metadata.namespace = call.info.namespace
-    elif metadata.namespace != call.info.namespace:
+        metadata.namespace = namespace
+    elif metadata.namespace != namespace:
         raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
 

@@ -78,6 +78,10 @@ class Attributes:
     """What the audit log is told: qualified names, each set once."""
 
     reinvocation: Reinvocation = field(default_factory=Reinvocation)
+    patched: bool = False
+    """Whether somebody from outside (a webhook, a policy) has changed the object: what its kind keeps is then kept once more. The plugin that
+    let them sets it, and puts another object there: `obj` and `old` may share what a write cannot change."""
+
     scratch: dict[Any, Any] = field(default_factory=dict)
     """What plugins note for a later call of theirs for the same write."""
 
@@ -102,5 +106,10 @@ class Attributes:
 def refuse(attributes: Attributes, why: str) -> errors.Forbidden:
     """The refusal of a write, for a plugin to raise."""
     resource = attributes.served.resource
-    name = attributes.name or (attributes.obj.metadata.name if attributes.obj is not None else "") or "Unknown"
-    return errors.forbidden(resource.group, resource.plural, name, why)
+    return errors.forbidden(resource.group, resource.plural, attributes.name or _name_of(attributes.obj) or "Unknown", why)
+
+
+def _name_of(obj: Obj) -> str:
+    """A new object's name, or what it is going to be made of."""
+    metadata = getattr(obj, "metadata", None)
+    return (metadata.name or metadata.generateName or "") if metadata is not None else ""

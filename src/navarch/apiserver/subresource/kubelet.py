@@ -8,13 +8,14 @@ from __future__ import annotations
 from urllib.parse import quote, urlencode
 
 from navarch.api.core import v1 as core_v1
-from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.answers import Answer, Document, Forward, LogSocket, Tunnel
 from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
+from navarch.apiserver.subresource import connecting
 from navarch.apiserver.verbs import get
+from navarch.apiserver.verbs.write import author_of
 from navarch.lib import integers
 from navarch.machinery import codec, errors, field
 
@@ -104,9 +105,10 @@ async def stream(call: Call, served: Served, server: Server) -> Answer:
     if call.info.verb not in ("create", "get"):
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     _may_create(call, server)
+    what = call.info.subresource
+    await server.writer.admit(author_of(call), served, "CONNECT", call.info.name, call.info.namespace, connecting.options(call), what)
     pod = _pod(call, served)
     assert pod.metadata is not None and pod.spec is not None
-    what = call.info.subresource
     path = f"/{_STREAMS[what]}/{pod.metadata.namespace}/{pod.metadata.name}"
     query = list(call.query.items())
     if what != "portforward":
@@ -117,7 +119,6 @@ async def stream(call: Call, served: Served, server: Server) -> Answer:
         raise errors.BadRequest(f"pod {pod.metadata.name} does not have a host assigned")
     if pod.status is not None and pod.status.phase in ("Succeeded", "Failed") and what != "portforward":
         raise errors.BadRequest(f"cannot {what} into a container in a completed pod; current phase is {pod.status.phase}")
-    await _admit(call, served, server, pod)
     target = server.kubelets.target(pod.spec.nodeName)
     if not call.upgrade_wanted:
         raise errors.BadRequest("Upgrade request required")
@@ -135,10 +136,3 @@ def _may_create(call: Call, server: Server) -> None:
 
 
 _KUBELET_NAMES = {"stdin": "input", "stdout": "output", "stderr": "error"}
-
-
-async def _admit(call: Call, served: Served, server: Server, pod: core_v1.Pod) -> None:
-    info = call.info
-    attributes = Attributes(call.user, served, "CONNECT", info.name, info.namespace, pod, None, info.subresource, warnings=call.warnings)
-    await server.admission.mutate(attributes)
-    await server.admission.validate(attributes)

@@ -18,8 +18,10 @@ from navarch.apiserver.answers import Answer, Document, Forward, Tunnel
 from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
+from navarch.apiserver.subresource import connecting
 from navarch.apiserver.targets import Target
 from navarch.apiserver.verbs import get
+from navarch.apiserver.verbs.write import author_of
 from navarch.apiserver.watch_cache import Scope
 from navarch.lib import integers
 from navarch.machinery import codec, errors, selectors
@@ -49,6 +51,7 @@ def _split(kind: str, text: str) -> _Id:
 
 
 async def pod(call: Call, served: Served, server: Server) -> Answer:
+    await _admit(call, served, server)
     wanted = _split("pod", call.info.name)
     found = codec.decode(core_v1.Pod, get.entry_of(served, wanted.name, call.info.namespace).body)
     address = found.status.podIP if found.status is not None else None
@@ -80,6 +83,7 @@ def _pod_port(found: core_v1.Pod, wanted: _Id) -> int:
 
 
 async def service(call: Call, served: Served, server: Server) -> Answer:
+    await _admit(call, served, server)
     wanted = _split("service", call.info.name)
     found = codec.decode(core_v1.Service, get.entry_of(served, wanted.name, call.info.namespace).body)
     candidates = list(_endpoints(server, call.info.namespace, wanted.name, _port_name(found, wanted)))
@@ -120,12 +124,18 @@ def _is_pods(server: Server, namespace: str, reference: core_v1.ObjectReference 
 
 
 async def node(call: Call, served: Served, server: Server) -> Answer:
+    await _admit(call, served, server)
     wanted = _split("node", call.info.name)
     get.entry_of(served, wanted.name, "")
     target = server.kubelets.target(wanted.name)
     if wanted.port and _number(wanted.port) != target.port:
         target = Target(target.host, _number(wanted.port), _tls(server, wanted))
     return await _proxy(call, server, target)
+
+
+async def _admit(call: Call, served: Served, server: Server) -> None:
+    info = call.info
+    await server.writer.admit(author_of(call), served, "CONNECT", info.name, info.namespace, connecting.options(call), "proxy")
 
 
 async def _proxy(call: Call, server: Server, target: Target) -> Answer:

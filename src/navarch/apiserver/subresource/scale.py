@@ -15,9 +15,32 @@ from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.apiserver.verbs import get, patch, update
+from navarch.apiserver.verbs import get, patch
+from navarch.apiserver.verbs.write import author_of
 from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import codec, errors, field, selectors
+
+
+class _Scales:
+    """What clients and admission see of an object that can be scaled."""
+
+    def of(self, served: Served, obj: Obj, version: str) -> autoscaling_v1.Scale:
+        return scale_from(served, obj, version)
+
+    def put(self, served: Served, seen: autoscaling_v1.Scale, obj: Obj) -> None:
+        served.shape.set_scale(obj, _replicas(seen))
+
+
+_VIEW = _Scales()
+
+
+def _replicas(scale: autoscaling_v1.Scale) -> int:
+    """The replicas asked for. Invalid when there cannot be so many."""
+    replicas = (scale.spec.replicas if scale.spec else None) or 0
+    if replicas < 0:
+        problem = field.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise field.invalid_error("autoscaling", "Scale", (scale.metadata.name if scale.metadata else None) or "", [problem])
+    return replicas
 
 
 def scale_of(served: Served, entry: Entry) -> autoscaling_v1.Scale:
@@ -93,11 +116,9 @@ def _merged(media: str, tree: dict[str, Any], data: bytes) -> bytes:
 
 
 async def _apply(call: Call, served: Served, server: Server, wanted: autoscaling_v1.Scale) -> autoscaling_v1.Scale:
-    replicas = (wanted.spec.replicas if wanted.spec else None) or 0
-    metadata = wanted.metadata or meta_v1.ObjectMeta()
-    if replicas < 0:
-        problem = field.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise field.invalid_error("autoscaling", "Scale", call.info.name, [problem])
+    metadata = wanted.metadata = wanted.metadata or meta_v1.ObjectMeta()
+    metadata.name = metadata.name or call.info.name
+    replicas = _replicas(wanted)
     if metadata.name and metadata.name != call.info.name:
         raise errors.BadRequest(f"the name of the object ({metadata.name}) does not match the name on the URL ({call.info.name})")
 
@@ -109,6 +130,8 @@ async def _apply(call: Call, served: Served, server: Server, wanted: autoscaling
             new.metadata.uid = metadata.uid
         return new
 
-    changed = await update.change(call, served, server, make, subresource="scale")
+    info = call.info
+    author = author_of(call)
+    changed = await server.writer.change(author, served, info.name, info.namespace, make, subresource="scale", view=_VIEW)
     obj = served.decode(changed.body)
     return scale_from(served, obj, obj.metadata.resourceVersion)

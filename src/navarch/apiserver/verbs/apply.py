@@ -15,14 +15,14 @@ from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.apiserver.verbs import create, update
+from navarch.apiserver.verbs.write import Changed, author_of
 from navarch.machinery import codec, errors, field
 from navarch.machinery.patch import apply as merging
 
 Tree = dict[str, Any]
 
 
-async def apply(call: Call, served: Served, server: Server, data: bytes) -> update.Changed:
+async def apply(call: Call, served: Served, server: Server, data: bytes) -> Changed:
     """Applies a configuration. BadRequest, Conflict (of managers), and what create and update raise."""
     config = await background.run(len(data), _config, call, served, data)
     info = call.info
@@ -37,14 +37,15 @@ async def apply(call: Call, served: Served, server: Server, data: bytes) -> upda
 
     def merged(old: Obj) -> Obj:
         live = codec.to_tree(served.external(old))
-        made = merging.apply(live, config, served.schema(), managed_fields.writer(call, served, info.subresource), force=force)
+        made = merging.apply(live, config, served.schema(), managed_fields.writer(call.field_manager, served, info.subresource), force=force)
         return _decoded(call, served, made)
 
     async def make(old: Obj) -> Obj:
         entry = served.cache.get(served.key(info.name, info.namespace))
         return await background.run(max(len(data), len(entry.body) if entry is not None else 0), merged, old)
 
-    return await update.change(call, served, server, make, subresource=info.subresource, patch=True, applied=True)
+    author = author_of(call)
+    return await server.writer.change(author, served, info.name, info.namespace, make, subresource=info.subresource, patch=True, applied=True)
 
 
 def _config(call: Call, served: Served, data: bytes) -> Tree:
@@ -78,9 +79,9 @@ def _decoded(call: Call, served: Served, merged: Tree) -> Obj:
     return writing.decoded(call, served, codec.encode(merged))
 
 
-async def _create(call: Call, served: Served, server: Server, config: Tree) -> update.Changed:
+async def _create(call: Call, served: Served, server: Server, config: Tree) -> Changed:
     def merged() -> Obj:
-        made = merging.apply(None, config, served.schema(), managed_fields.writer(call, served), force=True)
+        made = merging.apply(None, config, served.schema(), managed_fields.writer(call.field_manager, served), force=True)
         return _decoded(call, served, made)
 
     obj = await background.run(call.size, merged)
@@ -89,5 +90,6 @@ async def _create(call: Call, served: Served, server: Server, config: Tree) -> u
         raise errors.conflict(served.group, served.plural, obj.metadata.name, why)
     if obj.metadata.resourceVersion:
         raise errors.not_found(served.group, served.plural, obj.metadata.name)
-    body = await create.create(call, served, server, obj, applied=True)
-    return update.Changed(body, created=True)
+    namespace = call.info.namespace if served.resource.namespaced else ""
+    body = await server.writer.create(author_of(call), served, namespace, obj, applied=True)
+    return Changed(body, created=True)

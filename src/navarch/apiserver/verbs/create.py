@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-
-from navarch.apiserver import answers, background, managed_fields, negotiation, watch_cache, writing
-from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver import answers, negotiation, writing
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
-from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.machinery import codec, errors, names
+from navarch.apiserver.verbs.write import author_of
 
 _GENERATED_TRIES = 8
 
@@ -20,55 +16,5 @@ async def handle(call: Call, served: Served, server: Server) -> Answer:
     writing.check_options(call, "CreateOptions")
     negotiation.accepted(call, "PartialObjectMetadata", "Table")
     obj = await writing.object_from(call, served, await writing.body(call))
-    body = await create(call, served, server, obj)
+    body = await server.writer.create(author_of(call), served, call.info.namespace if served.resource.namespaced else "", obj)
     return answers.of_json(call, served.convert(body), 201)
-
-
-async def create(call: Call, served: Served, server: Server, obj: Obj, *, applied: bool = False) -> bytes:
-    """Stores a new object and returns its JSON. AlreadyExists, Invalid, and what admission raises."""
-    now = writing.now()
-    writing.begin_create(call, served, obj, now)
-    reset_status(served, obj)
-    if not applied:
-        await background.run(call.size, managed_fields.on_create, call, served, obj)
-    options = writing.options("CreateOptions", call)
-    name, namespace = obj.metadata.name or "", obj.metadata.namespace or ""
-    attributes = Attributes(call.user, served, "CREATE", name, namespace, obj, None, "", call.dry_run, options, call.warnings)
-    await server.admission.mutate(attributes)
-    obj = attributes.obj
-    served.strategy.prepare_create(obj, now)
-    allocate = served.strategy.allocate
-    finish = allocate(server.numbers, obj, None, call.dry_run) if allocate else None
-    try:
-        await background.run(call.size, writing.check_create, served, obj)
-        await server.admission.validate(attributes)
-        return await insert(call, served, server, obj)
-    finally:
-        if finish is not None:
-            finish()
-
-
-def reset_status(served: Served, obj: Obj) -> None:
-    """A client does not set the status of what it creates, where status is a subresource."""
-    if served.has_status and not served.strategy.status_on_create:
-        served.shape.keep_status(obj, None)
-
-
-async def insert(call: Call, served: Served, server: Server, obj: Obj) -> bytes:
-    """Writes the object, trying other names when a generated one is taken."""
-    metadata = obj.metadata
-    namespace = metadata.namespace or ""
-    ttl = served.strategy.ttl(obj, server.kept) if served.strategy.ttl else None
-    for _ in range(_GENERATED_TRIES if metadata.generateName else 1):
-        name = metadata.name or ""
-        value = codec.encode(obj)
-        if call.dry_run:
-            if served.cache.get(served.key(name, namespace)) is None:
-                return value
-        else:
-            revision = await server.storage.put(served, name, namespace, value, 0, ttl)
-            if revision is not None:
-                return watch_cache.splice(value, revision)
-        if metadata.generateName:
-            metadata.name = names.generate(metadata.generateName, secrets.randbits(64))
-    raise errors.already_exists(served.group, served.plural, metadata.name or "")

@@ -6,7 +6,6 @@ from navarch.apiserver import answers, documents, negotiation, tables
 from navarch.apiserver.answers import Answer, Document
 from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
 from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import errors
 
@@ -22,7 +21,7 @@ def entry_of(served: Served, name: str, namespace: str) -> Entry:
     return entry
 
 
-def handle(call: Call, served: Served, server: Server) -> Answer:
+def handle(call: Call, served: Served, server: object) -> Answer:
     info = call.info
     entry = entry_of(served, info.name, info.namespace)
     accept = call.headers.get("Accept", "")

@@ -19,6 +19,7 @@ from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import apply as applying
 from navarch.apiserver.verbs import update as updating
+from navarch.apiserver.verbs.write import Changed, author_of
 from navarch.machinery import codec, errors
 from navarch.machinery.patch import json_patch, merge, strategic
 
@@ -52,7 +53,7 @@ def check_force(call: Call) -> None:
         raise field.invalid_error("meta.k8s.io", "PatchOptions", "", [problem])
 
 
-async def patch(call: Call, served: Served, server: Server, media: str, data: bytes) -> updating.Changed:
+async def patch(call: Call, served: Served, server: Server, media: str, data: bytes) -> Changed:
     document = await background.run(len(data), parse, data)
 
     async def make(old: Obj) -> Obj:
@@ -60,7 +61,8 @@ async def patch(call: Call, served: Served, server: Server, media: str, data: by
         size = max(len(data), len(entry.body) if entry is not None else 0)
         return await background.run(size, patched, call, served, media, document, old, entry.version if entry is not None else 0)
 
-    return await updating.change(call, served, server, make, subresource=call.info.subresource, patch=True)
+    info = call.info
+    return await server.writer.change(author_of(call), served, info.name, info.namespace, make, subresource=info.subresource, patch=True)
 
 
 def parse(data: bytes) -> Any:

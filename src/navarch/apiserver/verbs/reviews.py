@@ -19,6 +19,7 @@ from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.questions import Question, field_requirements
 from navarch.apiserver.call import Call
 from navarch.apiserver.server import Server
+from navarch.apiserver.verbs.write import author_of
 from navarch.machinery import codec, errors, field, selectors
 
 T = TypeVar("T", bound=Object)
@@ -195,14 +196,11 @@ async def handle(call: Call, server: Server) -> Answer:
 
 async def _binding(call: Call, server: Server) -> Answer:
     """The old way to bind: a Binding in the namespace, named like the pod."""
-    from dataclasses import replace
-
     from navarch.apiserver.subresource import binding
 
     wanted = await _read(call, core_v1.Binding)
     name = (wanted.metadata.name if wanted.metadata else None) or ""
-    call.info = replace(call.info, name=name)
-    await binding.bind(call, server.catalog.of("", "pods"), server, wanted)
+    await binding.bind(author_of(call), server.catalog.of("", "pods"), server, name, call.info.namespace, wanted)
     return answers.of_object(call, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
 
 

@@ -298,7 +298,7 @@ class Mutating:
                 left = settled(attributes, matched, made)
                 if attributes.kind == _own_kind(attributes):
                     patching.keep_decided(attributes, left, attributes.obj)
-                attributes.obj = left
+                attributes.obj, attributes.patched = left, True
             except Refused as error:
                 problems.append(_Problem(invocation.policy, invocation.binding, str(error), "Invalid"))
                 continue
