@@ -16,7 +16,7 @@ from navarch.machinery.cel import check, cost, parse
 from navarch.machinery.cel.environment import Environment
 from navarch.machinery.cel.problems import Invalid
 from navarch.machinery.cel.program import MAX_COST, Program, Unfit
-from navarch.machinery.cel.syntax import Fold, Ident, Node
+from navarch.machinery.cel.syntax import Fold, Ident, Node, Select
 from navarch.machinery.cel.types import Type
 
 BUDGET = 10_000_000
@@ -74,6 +74,8 @@ def _names(node: Node, local: frozenset[str]) -> set[str]:
     """The names that stand for variables of the environment."""
     if isinstance(node, Ident):
         return set() if node.name in local else {node.name.removeprefix(".")}
+    if isinstance(node, Select) and (whole := node.whole) is not None:
+        return {whole.name}
     if isinstance(node, Fold):
         within = local | {node.accumulator}
         loop = within | {node.variable, node.second}
