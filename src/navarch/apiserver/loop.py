@@ -126,6 +126,7 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
         listener.close()
         await http.shutdown(timeout=2.0)
         await sessions.close()
+        await server.calls.close()
         await server.storage.stop()
 
 

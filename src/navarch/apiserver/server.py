@@ -9,7 +9,9 @@ from navarch.apiserver.admission.podsecurity import Configuration
 from navarch.apiserver.authn.authenticator import Authenticator
 from navarch.apiserver.authn.tokens import TokenIssuer
 from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.extensions.clients import Calls
 from navarch.apiserver.history import Pasts
+from navarch.apiserver.http.outbound import Outbound
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kinds.strategy import Kept
 from navarch.apiserver.kubelets import Kubelets
@@ -29,6 +31,7 @@ class Server:
     def __post_init__(self) -> None:
         self.pasts = Pasts(self.storage, self.turns)
         self.numbers = Allocations(self.options.service_cluster_ip_range, self.options.service_node_port_range)
+        self.calls = Calls(self.catalog, Outbound())
         self.kept = Kept(self.options.event_ttl, self.options.history_hours * 3600.0)
 
     catalog: Catalog
@@ -47,6 +50,9 @@ class Server:
     pasts: Pasts = field(init=False)
     numbers: Allocations = field(init=False)
     """What Services hold of the cluster's addresses and node ports."""
+
+    calls: Calls = field(init=False)
+    """How what extends the server is called."""
 
     kept: Kept = field(init=False)
     writer: Writer = field(init=False)

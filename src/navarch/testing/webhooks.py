@@ -3,7 +3,7 @@
     async with webhooks.running({"/deny": lambda request: webhooks.denied("no")}) as hooks:
         configuration.webhooks[0].clientConfig = hooks.config("/deny")
 
-A handler takes the `request` of an AdmissionReview and returns the rest of its `response` (the uid is filled in), or a whole HTTP answer (`bytes`, or a
+A handler takes the `request` of an AdmissionReview and returns the rest of its `response` (the uid is filled in), or a whole answer (`bytes`, or a
 `web.StreamResponse`); it may be a coroutine. What was asked is kept in `hooks.requests`, and how long handlers took in `hooks.seconds`.
 
 Upstream counterpart: agnhost's webhook.
@@ -38,6 +38,7 @@ class Webhooks:
 
     port: int
     authorities: bytes
+    tls: ssl.SSLContext
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """The path and the request of each call, in the order they came."""
     queries: list[str] = field(default_factory=list)
@@ -84,7 +85,7 @@ async def running(handlers: Mapping[str, Handler], *names: str, port: int = 0) -
     now = datetime.datetime.now(datetime.UTC)
     authority = pki.authority("webhooks", now)
     context = _context(pki.issue(authority, "webhook", now, names=["127.0.0.1", "localhost", *names], server=True))
-    hooks = Webhooks(port, authority.certificate)
+    hooks = Webhooks(port, authority.certificate, context)
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         review = json.loads(await request.read())

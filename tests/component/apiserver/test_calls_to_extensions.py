@@ -14,12 +14,12 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from navarch.apiserver.extensions import answers, clients
+from navarch.apiserver.extensions import answers, clients, services
 from navarch.apiserver.extensions.clients import Calls, Failed
 from navarch.apiserver.http import outbound
 from navarch.apiserver.http.outbound import Outbound
 from navarch.apiserver.served import Catalog
-from navarch.machinery import errors
+from navarch.machinery import codec, errors
 from navarch.testing import webhooks
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
@@ -170,6 +170,42 @@ async def test_one_that_hangs_takes_nobody_elses_connections(calls: Calls) -> No
         assert len(hooks.asked("/hang")) <= outbound.MOST_CONNECTIONS
         ended = await asyncio.gather(*stuck, return_exceptions=True)
         assert {str(e).rpartition(": ")[2] for e in ended} == {"context deadline exceeded"}
+
+
+async def test_a_service_is_reached_by_a_ready_endpoint_and_its_name_is_asked_for() -> None:
+    """Port by number, an address out of the EndpointSlices, and the server name `name.namespace.svc` in the handshake."""
+    catalog = Catalog()
+    spec = {"clusterIP": "192.0.2.1", "type": "ClusterIP", "ports": [{"name": "other", "port": 1}, {"name": "https", "port": 8443}]}
+    _load(catalog, "", "services", "hooks", {"spec": spec})
+    made = Calls(catalog, Outbound())
+    async with webhooks.running({"/x": lambda r: webhooks.allowed()}, "hooks.default.svc") as hooks:
+        endpoints = [{"addresses": ["192.0.2.2"], "conditions": {"ready": False}}, {"addresses": ["127.0.0.1"]}]
+        ports = [{"name": "other", "port": 9}, {"name": "https", "port": hooks.port}]
+        labels = {"kubernetes.io/service-name": "hooks"}
+        _load(catalog, "discovery.k8s.io", "endpointslices", "s", {"addressType": "IPv4", "endpoints": endpoints, "ports": ports}, labels)
+        by_service = clients.of_service("default", "hooks", port=8443, path="/x", authorities=hooks.authorities)
+        assert (await made.post(by_service, REVIEW, 5)).status == 200
+        with pytest.raises(Failed, match=r'no service port 443 found for service "hooks"$'):
+            await made.post(clients.of_service("default", "hooks", authorities=hooks.authorities), REVIEW, 5)
+    await made.close()
+
+
+async def test_the_services_own_address_is_used_while_it_has_no_slices() -> None:
+    catalog = Catalog()
+    ports = [{"port": 443}]
+    _load(catalog, "", "services", "plain", {"spec": {"clusterIP": "192.0.2.1", "ports": ports}})
+    _load(catalog, "", "services", "outside", {"spec": {"type": "ExternalName", "externalName": "example.com", "ports": ports}})
+    _load(catalog, "", "services", "headless", {"spec": {"clusterIP": "None", "ports": ports}})
+    assert services.resolve(catalog, "default", "plain", 443) == ("192.0.2.1", 443)
+    assert services.resolve(catalog, "default", "outside", 443) == ("example.com", 443)
+    with pytest.raises(services.Unresolved, match=r'no endpoints available for service "headless"$'):
+        services.resolve(catalog, "default", "headless", 443)
+
+
+def _load(catalog: Catalog, group: str, plural: str, name: str, more: dict[str, Any], labels: dict[str, str] | None = None) -> None:
+    """Puts an object where the server has them, as it is."""
+    body = codec.encode({"metadata": {"name": name, "namespace": "default", **({"labels": labels} if labels else {})}, **more})
+    catalog.of(group, plural).cache.load(f"default/{name}", body, 1)
 
 
 async def test_pools_are_bounded(calls: Calls) -> None:

@@ -42,6 +42,14 @@ class Kind(NamedTuple):
 
 
 @dataclass(slots=True)
+class Reinvocation:
+    """Whether mutating plugins are called a second time: `wanted` by one that changed the object for others to see, and whether they are now."""
+
+    wanted: bool = False
+    running: bool = False
+
+
+@dataclass(slots=True)
 class Attributes:
     """One write. `operation` is CREATE, UPDATE, DELETE or CONNECT; `obj` is None for DELETE, `old` for CREATE and CONNECT.
 
@@ -72,6 +80,7 @@ class Attributes:
     """Whether somebody from outside (a webhook, a policy) has changed the object: what its kind keeps is then kept once more. The plugin that
     let them sets it, and puts another object there: `obj` and `old` may share what a write cannot change."""
 
+    reinvocation: Reinvocation = field(default_factory=Reinvocation)
     scratch: dict[str, Any] = field(default_factory=dict)
     """What plugins note for a later call of theirs for the same write."""
 

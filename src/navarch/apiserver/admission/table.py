@@ -13,8 +13,14 @@ from functools import partial
 from typing import Protocol
 
 from navarch.apiserver.admission import certificates, escalation, limits, namespaces, nodes, pods, podsecurity, quota, serviceaccounts, storage
-from navarch.apiserver.admission.chain import Chain, Plugin
+from navarch.apiserver.admission.chain import OPERATIONS, Chain, Plugin
+from navarch.apiserver.admission.webhooks import mutating, validating
+from navarch.apiserver.admission.webhooks.calling import Caller
+from navarch.apiserver.admission.webhooks.metrics import WebhookMetrics
+from navarch.apiserver.admission.webhooks.registered import Registered
 from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.extensions.clients import Calls
+from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 
@@ -35,6 +41,12 @@ class Parts(Protocol):
     def authorizer(self) -> Authorizer: ...
 
     @property
+    def calls(self) -> Calls: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
+
+    @property
     def pod_security(self) -> podsecurity.Configuration: ...
 
 
@@ -42,6 +54,7 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
     """All plugins, each with what it decides by."""
     catalog, authorizer = parts.catalog, parts.authorizer
     quotas = quota.Quotas(catalog, parts.storage)
+    counted = WebhookMetrics(parts.metrics.registry)
     return (
         Plugin("NamespaceLifecycle", (*_CREATE, *_DELETE), partial(namespaces.lifecycle, catalog=catalog)),
         Plugin("LimitRanger", _WRITES, partial(limits.mutate, catalog=catalog), partial(limits.validate, catalog=catalog)),
@@ -61,17 +74,31 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
         Plugin("DefaultIngressClass", _CREATE, partial(storage.default_ingress_class, catalog=catalog)),
         Plugin("", _CREATE, certificates.identity),
         Plugin("", _WRITES, None, partial(escalation.check, authorizer=authorizer)),
+        Plugin(mutating.PLUGIN, OPERATIONS, mutating_webhooks(parts, counted)),
+        Plugin(validating.PLUGIN, OPERATIONS, None, validating_webhooks(parts, counted)),
         Plugin("ResourceQuota", _WRITES, None, partial(quota.check, quotas=quotas)),
     )
+
+
+def mutating_webhooks(parts: Parts, counted: WebhookMetrics) -> mutating.MutatingWebhooks:
+    registered = Registered(parts.catalog, "mutatingwebhookconfigurations")
+    parts.storage.listen(registered.changed)
+    return mutating.MutatingWebhooks(registered, Caller("admit", parts.calls, parts.catalog.of("", "namespaces"), parts.authorizer, counted))
+
+
+def validating_webhooks(parts: Parts, counted: WebhookMetrics) -> validating.ValidatingWebhooks:
+    registered = Registered(parts.catalog, "validatingwebhookconfigurations")
+    parts.storage.listen(registered.changed)
+    return validating.ValidatingWebhooks(registered, Caller("validating", parts.calls, parts.catalog.of("", "namespaces"), parts.authorizer, counted))
 
 
 MISSING = frozenset(
     {
         "AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "ClusterTrustBundleAttest", "DenyServiceExternalIPs", "EventRateLimit",
         "ExtendedResourceToleration", "ImagePolicyWebhook", "JobValidation", "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy",
-        "MutatingAdmissionWebhook", "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
+        "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
         "OwnerReferencesPermissionEnforcement", "PodGroupProtection", "PodGroupWorkloadExists", "PodNodeSelector", "PodResizeValidator",
-        "PodTolerationRestriction", "PodTopologyLabels", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook",
+        "PodTolerationRestriction", "PodTopologyLabels", "ValidatingAdmissionPolicy",
     }
 )  # fmt: skip
 """Upstream's plugins that we do not have."""

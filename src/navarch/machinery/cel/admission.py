@@ -7,6 +7,8 @@ Upstream counterpart: apiserver's pkg/admission/plugin/cel/compile.go.
 
 from __future__ import annotations
 
+import functools
+
 from navarch.machinery.cel import expressions, libraries, types
 from navarch.machinery.cel.expressions import CompileError, Expression
 from navarch.machinery.cel.types import BOOL, DYN, INT, STRING, TIMESTAMP, Type, list_of, map_of
@@ -73,7 +75,17 @@ CONDITIONS = OBJECTS.extended(_AUTHORIZER)
 
 def condition(text: str) -> Expression:
     """A match condition. CompileError, in upstream's words, for what is none."""
-    compiled = expressions.compile(text, CONDITIONS)
-    if compiled.type != types.BOOL:
-        raise CompileError(f"must evaluate to bool but got {compiled.type}")
-    return compiled
+    found = compiled(text)
+    if isinstance(found, str):
+        raise CompileError(found)
+    return found
+
+
+@functools.lru_cache(4096)
+def compiled(text: str) -> Expression | str:
+    """A match condition, or why there is none. Remembered: what is checked when it is written is needed when it counts."""
+    try:
+        found = expressions.compile(text, CONDITIONS)
+    except CompileError as error:
+        return str(error)
+    return found if found.type == types.BOOL else f"must evaluate to bool but got {found.type}"

@@ -47,7 +47,7 @@ def test_a_variable_whose_name_has_a_dot_is_told_by_its_whole_name() -> None:
     assert compiled.names == {admission.REQUEST_RESOURCE}
     ASKED.clear()
     compiled.evaluate(VARIABLES)
-    assert ASKED == [Question("get", group="", resource="pods", subresource="exec", namespace="n", name="x")]
+    assert [Question("get", group="", resource="pods", subresource="exec", namespace="n", name="x")] == ASKED
 
 
 @pytest.mark.parametrize(
