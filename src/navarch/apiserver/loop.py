@@ -27,9 +27,11 @@ from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
 from navarch.apiserver.chain import Chain, pipeline
 from navarch.apiserver.endpoints import Endpoints, OpenApiDocuments
+from navarch.apiserver.extensions.clients import Calls
 from navarch.apiserver.http import connections
 from navarch.apiserver.http.forwarding import Sessions
 from navarch.apiserver.http.front import Front
+from navarch.apiserver.http.outbound import Outbound
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.metrics import Metrics
@@ -162,6 +164,7 @@ def make_server(options: Options, store: Store) -> Server:
     pod_security = settings.read(options.admission_control_config_file)
     inflight = InFlight(options.max_requests_inflight, options.max_mutating_requests_inflight)
     server = Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(catalog), pod_security, inflight)
+    server.calls = Calls(catalog, Outbound())
     server.admission = table.chain(server, options.enable_admission_plugins, options.disable_admission_plugins)
     server.writer = Writer(storage, server.admission, server.numbers, server.kept)
     return server

@@ -11,7 +11,6 @@ from navarch.apiserver.authn.tokens import TokenIssuer
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.extensions.clients import Calls
 from navarch.apiserver.history import Pasts
-from navarch.apiserver.http.outbound import Outbound
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kinds.strategy import Kept
 from navarch.apiserver.kubelets import Kubelets
@@ -31,7 +30,6 @@ class Server:
     def __post_init__(self) -> None:
         self.pasts = Pasts(self.storage, self.turns)
         self.numbers = Allocations(self.options.service_cluster_ip_range, self.options.service_node_port_range)
-        self.calls = Calls(self.catalog, Outbound())
         self.kept = Kept(self.options.event_ttl, self.options.history_hours * 3600.0)
 
     catalog: Catalog

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from navarch.apiserver import background
 from navarch.apiserver.admission.attributes import Attributes
@@ -22,7 +23,7 @@ from navarch.apiserver.admission.webhooks.versions import Variables, Versions, n
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.extensions import answers
 from navarch.apiserver.extensions.answers import Undecodable
-from navarch.apiserver.extensions.clients import Calls, Failed
+from navarch.apiserver.extensions.clients import Answer, Calls, Failed, Target
 from navarch.apiserver.served import Served
 from navarch.machinery import errors, goform
 from navarch.machinery.selectors import Selector
@@ -30,7 +31,17 @@ from navarch.machinery.selectors import Selector
 _log = logging.getLogger(__name__)
 MOST_BYTES = 8 * 1024 * 1024
 """Bytes of an answer: twice what a patch of the largest object needs."""
+MOST_WAITING = 100
+"""Requests that wait for one webhook: half of those that may change something at a time. Whoever comes later is told to come again, so that a webhook
+that hangs leaves room for writes it has no part in."""
+REQUEST_SECONDS = 60.0
+"""What all webhooks of a request may take together: as long as upstream gives a request."""
 _UNAVAILABLE = 503
+_END = "webhooks end"
+
+
+class Busy(errors.TooManyRequests):
+    """More wait for a webhook than may: no fault of the webhook's that its failure policy could pass over."""
 
 
 class CallFailed(Exception):
@@ -50,6 +61,8 @@ class Caller:
     namespaces: Served
     authorizer: Authorizer
     metrics: WebhookMetrics
+    waiting: Counter[str] = field(default_factory=Counter)
+    """How many requests wait for each webhook."""
 
     # ---- whether -------------------------------------------------------------------------------------------------------
 
@@ -108,10 +121,13 @@ class Caller:
             raise CallFailed(hook.name, hook.target, 500)
         uid = str(uuid.uuid4())
         body = versions.review(candidate.served, candidate.kind, hook.review).with_uid(uid)
+        left = _seconds_left(attributes)
         try:
-            answer = await self.calls.post(hook.target, body, hook.seconds, most_bytes=MOST_BYTES)
+            answer = await self._post(hook, hook.target, body, left)
             tree = await background.run(len(answer.body), answers.tree_of, answer)
             found = review.decoded(tree, hook.review)
+        except Busy:
+            raise
         except errors.ApiError as error:
             raise CallFailed(hook.name, f"failed to call webhook: {error.status.message}", error.status.code or _UNAVAILABLE) from None
         except (Failed, Undecodable, review.Invalid) as error:
@@ -122,6 +138,17 @@ class Caller:
             raise CallFailed(hook.name, f"received invalid webhook response: {error}") from None
         _note(attributes, hook, response)
         return response
+
+    async def _post(self, hook: Hook, target: Target, body: bytes, left: float) -> Answer:
+        if self.waiting[hook.uid] >= MOST_WAITING:
+            raise Busy(f"too many requests wait for webhook {goform.quoted(hook.name)}, please try again later", retry_after=1)
+        self.waiting[hook.uid] += 1
+        try:
+            return await self.calls.post(target, body, min(hook.seconds, left), most_bytes=MOST_BYTES)
+        finally:
+            self.waiting[hook.uid] -= 1
+            if not self.waiting[hook.uid]:
+                del self.waiting[hook.uid]
 
     # ---- what is counted -----------------------------------------------------------------------------------------------
 
@@ -163,6 +190,15 @@ def told(failure: CallFailed | Denied | errors.ApiError) -> errors.ApiError:
             return errors.internal(str(failure))
         case _:
             return failure
+
+
+def _seconds_left(attributes: Attributes) -> float:
+    """What is left of a request's time. Timeout when nothing is."""
+    now = time.monotonic()
+    end: float = attributes.scratch.setdefault(_END, now + REQUEST_SECONDS)
+    if end <= now:
+        raise errors.Timeout("Timeout: request did not complete within requested timeout")
+    return end - now
 
 
 def _note(attributes: Attributes, hook: Hook, response: Response) -> None:
