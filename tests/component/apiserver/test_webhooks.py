@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import web
 
 from navarch.api.admissionregistration import v1 as admission_v1
@@ -20,103 +16,11 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.admission.webhooks import calling
 from navarch.machinery import errors
-from navarch.testing import server, webhooks
-from navarch.testing.webhooks import Webhooks, add, allowed, denied, patched
+from navarch.testing import server
+from navarch.testing.webhooks import add, allowed, denied, patched
+from tests.component.apiserver.webhook_cluster import HANDLERS, NUMBERS, Cluster, Handler, meta, noting, rule
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-Handler = Callable[[dict[str, Any]], Any]
-_NUMBERS = itertools.count()
-
-
-def rule(
-    *resources: str, operations: tuple[str, ...] = ("CREATE",), group: str = "", version: str = "*", **more: Any
-) -> admission_v1.RuleWithOperations:
-    return admission_v1.RuleWithOperations(
-        operations=list(operations), apiGroups=[group], apiVersions=[version], resources=list(resources or ("configmaps",)), **more
-    )
-
-
-class Cluster:
-    """A server, its webhooks, and what a test registers of them for its namespace; taken back when the test ends."""
-
-    def __init__(self, api: server.ApiServer, hooks: Webhooks, handlers: dict[str, Handler], ns: str) -> None:
-        self.api, self.hooks, self.ns = api, hooks, ns
-        self._handlers = handlers
-        self._made: list[Any] = []
-        self.client = api.client
-
-    def _webhook(self, kind: type[Any], handler: Handler, name: str, fields: dict[str, Any]) -> Any:
-        path = f"/{next(_NUMBERS)}"
-        self._handlers[path] = handler
-        selector = meta_v1.LabelSelector(matchLabels={"kubernetes.io/metadata.name": self.ns})
-        given = {
-            "rules": [rule()],
-            "sideEffects": "None",
-            "admissionReviewVersions": ["v1"],
-            "namespaceSelector": selector,
-            "clientConfig": self.hooks.config(path),
-            **fields,
-        }
-        return kind(name=name, **given)
-
-    async def _register(self, kind: type[Any], webhook: Any, *more: Any) -> Any:
-        made = await self.client.create(kind(metadata=meta_v1.ObjectMeta(generateName="test-"), webhooks=[webhook, *more]))
-        self._made.append(made)
-        return made
-
-    def validating(self, handler: Handler, name: str = "v.example.com", **fields: Any) -> Any:
-        return self._webhook(admission_v1.ValidatingWebhook, handler, name, fields)
-
-    def mutating(self, handler: Handler, name: str = "m.example.com", **fields: Any) -> Any:
-        return self._webhook(admission_v1.MutatingWebhook, handler, name, fields)
-
-    async def register(self, *hooks: Any) -> Any:
-        kind = admission_v1.ValidatingWebhookConfiguration
-        if isinstance(hooks[0], admission_v1.MutatingWebhook):
-            return await self._register(admission_v1.MutatingWebhookConfiguration, *hooks)
-        return await self._register(kind, *hooks)
-
-    async def create(self, name: str = "", **data: str) -> core_v1.ConfigMap:
-        metadata = meta_v1.ObjectMeta(name=name or f"c{next(_NUMBERS)}", namespace=self.ns)
-        return await self.client.create(core_v1.ConfigMap(metadata=metadata, data=data or None))
-
-    async def close(self) -> None:
-        for made in self._made:
-            with contextlib.suppress(errors.NotFound):
-                await self.client.delete(type(made), meta(made).name or "")
-
-
-HANDLERS: dict[str, Handler] = {}
-
-
-def noting(asked: list[dict[str, Any]], answer: dict[str, Any] | None = None) -> Handler:
-    """A handler that keeps what it was asked."""
-
-    def handler(request: dict[str, Any]) -> dict[str, Any]:
-        asked.append(request)
-        return allowed() if answer is None else answer
-
-    return handler
-
-
-def meta(obj: Any) -> meta_v1.ObjectMeta:
-    assert obj.metadata is not None
-    return obj.metadata  # type: ignore[no-any-return]
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def hooks() -> AsyncIterator[Webhooks]:
-    async with webhooks.running(HANDLERS, "hooks.default.svc") as found:
-        yield found
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def cluster(api: server.ApiServer, hooks: Webhooks, ns: str) -> AsyncIterator[Cluster]:
-    made = Cluster(api, hooks, HANDLERS, ns)
-    yield made
-    await made.close()
-
-
 # ---- what a webhook is asked -----------------------------------------------------------------------------------------
 
 
@@ -599,7 +503,7 @@ async def test_a_service_without_a_ready_endpoint_is_told_of(cluster: Cluster, h
     ns = "default"
     service = {"metadata": {"name": "hooks"}, "spec": {"ports": [{"name": "https", "port": 8443, "targetPort": 1}]}}
     assert (await http("POST", f"/api/v1/namespaces/{ns}/services", service)).status == 201
-    path = f"/{next(_NUMBERS)}"
+    path = f"/{next(NUMBERS)}"
     HANDLERS[path] = lambda r: denied("by service")
     reference = admission_v1.ServiceReference(name="hooks", namespace=ns, path=path, port=8443)
     config = admission_v1.WebhookClientConfig(service=reference, caBundle=cluster.hooks.bundle)
