@@ -6,6 +6,9 @@ Upstream counterparts: test/e2e/apimachinery/webhook.go, test/images/agnhost/web
 from __future__ import annotations
 
 import asyncio
+import pathlib
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -217,3 +220,21 @@ async def test_everything_but_skip_me_is_mutated(cluster: Cluster) -> None:
     await cluster.register(cluster.mutating(mutate_config_map, matchConditions=conditions))
     assert (await cluster.create("other", **{"mutation-start": "yes"})).data == {"mutation-start": "yes", "mutation-stage-1": "yes"}
     assert (await cluster.create("skip-me", **{"mutation-start": "yes"})).data == {"mutation-start": "yes"}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl on the PATH")
+async def test_what_a_person_with_kubectl_reads(cluster: Cluster, api: server.ApiServer, tmp_path: pathlib.Path) -> None:
+    await cluster.register(cluster.validating(lambda r: {**config_maps(r), "warnings": ["think again"]}, "deny-unwanted-configmap-data.k8s.io"))
+    config = api.write_kubeconfig(tmp_path / "config")
+
+    async def kubectl(*words: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            "kubectl", f"--kubeconfig={config}", f"--namespace={cluster.ns}", *words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        return (await asyncio.wait_for(process.communicate(), 30))[0].decode()
+
+    told = await kubectl("create", "configmap", "bad", "--from-literal=webhook-e2e-test=webhook-disallow")
+    why = 'admission webhook "deny-unwanted-configmap-data.k8s.io" denied the request: the configmap contains unwanted key and value'
+    assert "Warning: think again\n" in told and f"{why}\n" in told
+    told = await kubectl("create", "configmap", "good", "--from-literal=a=b")
+    assert told == "Warning: think again\nconfigmap/good created\n"
