@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from navarch.api.meta import v1 as meta_v1
+from navarch.apiserver import writing
 from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
@@ -54,18 +55,7 @@ def apply(body: bytes, patch: list[dict[str, Any]], kind: type[Any] | None, serv
     except RecursionError:
         raise errors.internal("exceeded max depth") from None
     changed = codec.encode(obj) != body
-    return Patched(obj if kind is not None else _settled(served, obj), changed)
-
-
-def _settled(served: Served, obj: Any) -> Obj:
-    """In the stored version, with its envelope and defaults."""
-    if served.convert_in is not None:
-        obj = served.shape.from_tree(served.convert_in(codec.to_tree(obj)))
-    obj.apiVersion, obj.kind = served.shape.envelope
-    if obj.metadata is None:
-        obj.metadata = meta_v1.ObjectMeta()
-    served.strategy.default(obj)
-    return obj
+    return Patched(obj if kind is not None else writing.settle(served, obj), changed)
 
 
 def keep_decided(attributes: Attributes, new: Obj, before: Obj) -> None:
