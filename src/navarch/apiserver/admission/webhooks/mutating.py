@@ -117,7 +117,7 @@ class MutatingWebhooks:
         patched = await background.run(len(body) + len(response.patch), patching.apply, body, operations, kind, served)
         if versions.whole:
             patching.keep_decided(attributes, patched.obj, before)
-        attributes.obj = patched.obj
+        attributes.obj, attributes.patched = patched.obj, True
         versions.changed()
         return patched.changed
 
