@@ -458,6 +458,75 @@ async def test_a_mutation_in_an_equivalent_version_is_converted_back(cluster: Cl
     assert [m["resource"]["target"]["averageUtilization"] for m in answer.json["spec"]["metrics"]] == [55]
 
 
+async def test_subresources_are_asked_about_by_what_they_take(cluster: Cluster, http: Any) -> None:
+    """Rules name them apart; a Scale is a Scale, a status update is of the whole object, actions are what they are."""
+    asked: list[dict[str, Any]] = []
+    rules = [
+        rule("deployments/scale", "deployments/status", group="apps", operations=("UPDATE",)),
+        rule("pods/eviction", "pods/binding", "serviceaccounts/token"),
+        rule("pods/exec", "pods/portforward", "pods/proxy", operations=("CONNECT",)),
+    ]
+    await cluster.register(cluster.validating(noting(asked), rules=rules))
+    base = f"/apis/apps/v1/namespaces/{cluster.ns}/deployments"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    assert (await http("POST", base, {"metadata": {"name": "d"}, "spec": spec})).status == 201
+    merge = "application/merge-patch+json"
+    assert (await http("PATCH", f"{base}/d/scale", {"spec": {"replicas": 3}}, media=merge)).status == 200
+    assert (await http("PATCH", f"{base}/d/status", {"status": {"replicas": 2}}, media=merge)).status == 200
+    pods = f"/api/v1/namespaces/{cluster.ns}/pods"
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    assert (await http("POST", pods, pod)).status == 201
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    assert (await http("POST", f"{pods}/p/binding", binding)).status == 201
+    upgrade = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
+    await http("POST", f"{pods}/p/exec", query={"command": "ls", "stdout": "true"}, headers=upgrade)
+    await http("POST", f"{pods}/p/portforward", headers=upgrade)
+    await http("POST", f"/api/v1/namespaces/{cluster.ns}/serviceaccounts/default/token", {"spec": {}})
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 0}}
+    assert (await http("POST", f"{pods}/p/eviction", eviction)).status == 201
+    told = [(r["operation"], r["resource"]["resource"], r["subResource"], r["kind"]["kind"], r["object"]["kind"]) for r in asked]
+    assert told == [
+        ("UPDATE", "deployments", "scale", "Scale", "Scale"),
+        ("UPDATE", "deployments", "status", "Deployment", "Deployment"),
+        ("CREATE", "pods", "binding", "Binding", "Binding"),
+        ("CONNECT", "pods", "exec", "PodExecOptions", "PodExecOptions"),
+        ("CONNECT", "pods", "portforward", "PodPortForwardOptions", "PodPortForwardOptions"),
+        ("CREATE", "serviceaccounts", "token", "TokenRequest", "TokenRequest"),
+        ("CREATE", "pods", "eviction", "Eviction", "Eviction"),
+    ]
+    assert (asked[0]["object"]["spec"]["replicas"], asked[0]["oldObject"]["spec"]["replicas"]) == (3, 1)
+    assert asked[3]["object"]["command"] == ["ls"] and asked[3]["oldObject"] is None
+
+
+async def test_a_webhook_can_change_a_scale_and_no_status_that_is_not_asked_about(cluster: Cluster, http: Any) -> None:
+    scale = cluster.mutating(
+        lambda r: patched(add("/spec/replicas", 2)), "scale.example.com", rules=[rule("deployments/scale", group="apps", operations=("UPDATE",))]
+    )
+    main = cluster.mutating(
+        lambda r: patched(add("/status", {"replicas": 9})), rules=[rule("deployments", group="apps", operations=("CREATE", "UPDATE"))]
+    )
+    await cluster.register(scale, main)
+    base = f"/apis/apps/v1/namespaces/{cluster.ns}/deployments"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    made = await http("POST", base, {"metadata": {"name": "d"}, "spec": spec})
+    assert made.status == 201 and not made.json["status"]
+    scaled = await http("PATCH", f"{base}/d/scale", {"spec": {"replicas": 50}}, media="application/merge-patch+json")
+    assert scaled.json["spec"]["replicas"] == 2
+    changed = await http("PATCH", f"{base}/d", {"metadata": {"labels": {"x": "y"}}}, media="application/merge-patch+json")
+    assert changed.status == 200 and not changed.json["status"] and changed.json["spec"]["replicas"] == 2
+
+
+async def test_every_object_of_a_collection_is_asked_about(cluster: Cluster, http: Any) -> None:
+    for i in range(3):
+        await cluster.create(f"c-{i}")
+    asked: list[dict[str, Any]] = []
+    await cluster.register(cluster.validating(noting(asked), rules=[rule(operations=("DELETE",))]))
+    assert (await http("DELETE", f"/api/v1/namespaces/{cluster.ns}/configmaps")).status == 200
+    assert sorted(r["oldObject"]["metadata"]["name"] for r in asked) == ["c-0", "c-1", "c-2"]
+
+
 async def test_dry_runs_reach_only_webhooks_that_support_them(cluster: Cluster, http: Any) -> None:
     asked: list[dict[str, Any]] = []
     made = await cluster.register(cluster.validating(noting(asked), sideEffects="NoneOnDryRun"))

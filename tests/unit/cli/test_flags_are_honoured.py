@@ -16,12 +16,14 @@ import pytest
 from navarch.apiserver import loop as apiserver
 from navarch.apiserver.admission import podsecurity
 from navarch.apiserver.admission import table as plugins
+from navarch.apiserver.admission.attributes import Reinvocation
 from navarch.apiserver.admission.chain import OPERATIONS, Chain, Plugin
 from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.authorizer import Authorizer, check_modes
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.authz.rbac import Rbac
+from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.cli import components, flags
 from navarch.controllers import table as controllers
@@ -105,7 +107,9 @@ def parts() -> Any:
     """What plugins are made with; they are not run here."""
     catalog = Catalog()
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog))
-    return SimpleNamespace(catalog=catalog, storage=None, authorizer=authorizer, pod_security=podsecurity.Configuration())
+    storage = SimpleNamespace(listen=lambda receive: None)
+    security = podsecurity.Configuration()
+    return SimpleNamespace(catalog=catalog, storage=storage, authorizer=authorizer, pod_security=security, metrics=Metrics(catalog), calls=None)
 
 
 def test_every_plugin_of_upstream_is_known(parts: Any) -> None:
@@ -134,7 +138,7 @@ def test_a_plugin_runs_for_the_operations_it_handles_alone() -> None:
 
     made = Chain([Plugin("Both", ("CREATE", "DELETE"), note, note), Plugin("Late", ("UPDATE",), None, note)])
     for operation in OPERATIONS:
-        written: Any = SimpleNamespace(operation=operation)
+        written: Any = SimpleNamespace(operation=operation, reinvocation=Reinvocation())
         asyncio.run(made.mutate(written))
         asyncio.run(made.validate(written))
     assert ran == ["CREATE", "CREATE", "UPDATE", "DELETE", "DELETE"]

@@ -43,11 +43,10 @@ class Kind(NamedTuple):
 
 @dataclass(slots=True)
 class Reinvocation:
-    """The mutating plugins are run once more when one of them says that it changed something others may want to see."""
+    """Whether mutating plugins are called a second time: `wanted` by one that changed the object for others to see, and whether they are now."""
 
     wanted: bool = False
     running: bool = False
-    """This is the second time."""
 
 
 @dataclass(slots=True)
@@ -77,11 +76,11 @@ class Attributes:
     annotations: dict[str, str] = field(default_factory=dict)
     """What the audit log is told: qualified names, each set once."""
 
-    reinvocation: Reinvocation = field(default_factory=Reinvocation)
     patched: bool = False
     """Whether somebody from outside (a webhook, a policy) has changed the object: what its kind keeps is then kept once more. The plugin that
     let them sets it, and puts another object there: `obj` and `old` may share what a write cannot change."""
 
+    reinvocation: Reinvocation = field(default_factory=Reinvocation)
     scratch: dict[Any, Any] = field(default_factory=dict)
     """What plugins note for a later call of theirs for the same write."""
 

@@ -20,7 +20,6 @@ from navarch.apiserver.admission.policies import validating as validating_polici
 from navarch.apiserver.admission.policies.source import Source
 from navarch.apiserver.admission.webhooks import mutating, validating
 from navarch.apiserver.admission.webhooks.calling import Caller
-from navarch.apiserver.admission.webhooks.metrics import WebhookMetrics
 from navarch.apiserver.admission.webhooks.registered import Registered
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.extensions.clients import Calls
@@ -58,7 +57,6 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
     """All plugins, each with what it decides by."""
     catalog, authorizer = parts.catalog, parts.authorizer
     quotas = quota.Quotas(catalog, parts.storage)
-    counted = WebhookMetrics(parts.metrics.registry)
     return (
         Plugin("NamespaceLifecycle", (*_CREATE, *_DELETE), partial(namespaces.lifecycle, catalog=catalog)),
         Plugin("LimitRanger", _WRITES, partial(limits.mutate, catalog=catalog), partial(limits.validate, catalog=catalog)),
@@ -80,23 +78,30 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
         Plugin("", _WRITES, None, partial(escalation.check, authorizer=authorizer)),
         Plugin("", _WRITES, None, partial(permissions.check, catalog=catalog, authorizer=authorizer)),
         Plugin("MutatingAdmissionPolicy", (*_WRITES, "CONNECT"), policies_that_mutate(parts)),
-        Plugin(mutating.PLUGIN, OPERATIONS, mutating_webhooks(parts, counted)),
+        Plugin(mutating.PLUGIN, OPERATIONS, mutating_webhooks(parts)),
         Plugin("ValidatingAdmissionPolicy", OPERATIONS, None, policies_that_validate(parts)),
-        Plugin(validating.PLUGIN, OPERATIONS, None, validating_webhooks(parts, counted)),
+        Plugin(validating.PLUGIN, OPERATIONS, None, validating_webhooks(parts)),
         Plugin("ResourceQuota", _WRITES, None, partial(quota.check, quotas=quotas)),
     )
 
 
-def mutating_webhooks(parts: Parts, counted: WebhookMetrics) -> mutating.MutatingWebhooks:
-    registered = Registered(parts.catalog, "mutatingwebhookconfigurations")
-    parts.storage.listen(registered.changed)
-    return mutating.MutatingWebhooks(registered, Caller("admit", parts.calls, parts.catalog.of("", "namespaces"), parts.authorizer, counted))
+def mutating_webhooks(parts: Parts) -> mutating.MutatingWebhooks:
+    return mutating.MutatingWebhooks(_registered(parts, "mutatingwebhookconfigurations"), _caller(parts, "admit"))
 
 
-def validating_webhooks(parts: Parts, counted: WebhookMetrics) -> validating.ValidatingWebhooks:
-    registered = Registered(parts.catalog, "validatingwebhookconfigurations")
-    parts.storage.listen(registered.changed)
-    return validating.ValidatingWebhooks(registered, Caller("validating", parts.calls, parts.catalog.of("", "namespaces"), parts.authorizer, counted))
+def validating_webhooks(parts: Parts) -> validating.ValidatingWebhooks:
+    return validating.ValidatingWebhooks(_registered(parts, "validatingwebhookconfigurations"), _caller(parts, "validating"))
+
+
+def _registered(parts: Parts, plural: str) -> Registered:
+    """The webhooks of a resource of configurations, which hears of their changes."""
+    made = Registered(parts.catalog, plural)
+    parts.storage.listen(made.changed)
+    return made
+
+
+def _caller(parts: Parts, step: str) -> Caller:
+    return Caller(step, parts.calls, parts.catalog.of("", "namespaces"), parts.authorizer, parts.metrics.webhooks)
 
 
 def policies_that_mutate(parts: Parts) -> Run:

@@ -59,9 +59,9 @@ def apply(body: bytes, patch: list[dict[str, Any]], kind: type[Any] | None, serv
 
 
 def keep_decided(attributes: Attributes, new: Obj, before: Obj) -> None:
-    """Puts back what no webhook may change: what the server decides, and the part of the object that the request is not about.
+    """Puts back what of metadata no webhook may change. BadRequest for an object that moves to another namespace.
 
-    BadRequest for an object that moves to another namespace.
+    What the kind keeps, or the request is not about, is put back where the object is written.
     """
     made, held = new.metadata, before.metadata
     if (made.namespace or "") != (held.namespace or ""):
@@ -72,13 +72,6 @@ def keep_decided(attributes: Attributes, new: Obj, before: Obj) -> None:
         made.managedFields = held.managedFields
         why = "had managed fields that are none after mutation by admission; this could be due to an outdated admission controller"
         attributes.warnings.append(f".metadata.managedFields {why}")
-    served = attributes.served
-    if not served.has_status:
-        return
-    if attributes.subresource == "status":
-        served.shape.keep_all_but_status(new, before)
-    elif not attributes.subresource and not (attributes.operation == "CREATE" and served.strategy.status_on_create):
-        served.shape.keep_status(new, attributes.old)
 
 
 def _is_managed(entry: meta_v1.ManagedFieldsEntry) -> bool:
