@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from navarch.api.core import v1 as core_v1
@@ -21,8 +22,9 @@ from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.apiserver import writing
 from navarch.apiserver.authz import policy
 from navarch.apiserver.kinds.strategy import Obj
-from navarch.apiserver.server import Server
-from navarch.apiserver.verbs.write import by_server
+from navarch.apiserver.options import Options
+from navarch.apiserver.served import Catalog
+from navarch.apiserver.verbs.write import Writer, by_server
 from navarch.lib import inet
 from navarch.machinery import codec, errors
 
@@ -30,56 +32,65 @@ NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 
-async def run(server: Server) -> None:
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What a cluster's first objects are made with."""
+
+    catalog: Catalog
+    writer: Writer
+    options: Options
+
+
+async def run(cluster: Bootstrap) -> None:
     """Brings the cluster to where every cluster begins."""
-    await namespaces(server)
+    await namespaces(cluster)
     for obj in policy.objects():
-        await reconcile_role(server, obj)
+        await reconcile_role(cluster, obj)
     for obj in _priority_classes():
-        await ensure(server, obj)
-    await _kubernetes_service(server)
+        await ensure(cluster, obj)
+    await _kubernetes_service(cluster)
 
 
-async def namespaces(server: Server) -> None:
+async def namespaces(cluster: Bootstrap) -> None:
     """The namespaces that every cluster has; also after somebody deleted one."""
     for name in NAMESPACES:
         labels = {"kubernetes.io/metadata.name": name}
         spec = core_v1.NamespaceSpec(finalizers=["kubernetes"])
         await ensure(
-            server,
+            cluster,
             core_v1.Namespace(metadata=meta_v1.ObjectMeta(name=name, labels=labels), spec=spec, status=core_v1.NamespaceStatus(phase="Active")),
         )
 
 
-def _served(server: Server, obj: Obj) -> Any:
+def _served(cluster: Bootstrap, obj: Obj) -> Any:
     from navarch.api import resources
 
     resource = resources.of(type(obj))
-    found = server.catalog.get(resource.group, resource.version, resource.plural)
+    found = cluster.catalog.get(resource.group, resource.version, resource.plural)
     assert found is not None
     return found
 
 
-async def ensure(server: Server, obj: Object) -> bool:
+async def ensure(cluster: Bootstrap, obj: Object) -> bool:
     """Creates an object unless it is there. Whether it was created."""
     made: Obj = obj
-    served = _served(server, made)
+    served = _served(cluster, made)
     name, namespace = made.metadata.name, made.metadata.namespace or ""
     if served.cache.get(served.key(name, namespace)) is not None:
         return False
     try:
-        await server.writer.create(by_server(), served, namespace, writing.settle(served, made))
+        await cluster.writer.create(by_server(), served, namespace, writing.settle(served, made))
     except errors.AlreadyExists:
         return False
     return True
 
 
-async def reconcile_role(server: Server, obj: Object) -> None:
+async def reconcile_role(cluster: Bootstrap, obj: Object) -> None:
     """Creates a default role or binding, or adds to an existing one what it lacks."""
-    if await ensure(server, obj):
+    if await ensure(cluster, obj):
         return
     wanted: Obj = obj
-    served = _served(server, wanted)
+    served = _served(cluster, wanted)
     name, namespace = wanted.metadata.name, wanted.metadata.namespace or ""
 
     def completed(held: Obj) -> bool:
@@ -102,7 +113,7 @@ async def reconcile_role(server: Server, obj: Object) -> None:
             completed(held)
             return held
 
-        await server.writer.change(by_server(), served, name, namespace, make, patch=True)
+        await cluster.writer.change(by_server(), served, name, namespace, make, patch=True)
 
 
 def _lacking(held: Iterable[Any] | None, wanted: Iterable[Any] | None) -> list[Any]:
@@ -130,9 +141,9 @@ def service_address(cidr: str) -> str:
     return str(next(ipaddress.ip_network(cidr).hosts()))
 
 
-async def _kubernetes_service(server: Server) -> None:
-    """The Service through which pods reach this server, its endpoints, and the range Services take their addresses from."""
-    options = server.options
+async def _kubernetes_service(cluster: Bootstrap) -> None:
+    """The Service through which pods reach this cluster, its endpoints, and the range Services take their addresses from."""
+    options = cluster.options
     first = service_address(options.service_cluster_ip_range)
     labels = {"component": "apiserver", "provider": "kubernetes"}
     port = core_v1.ServicePort(name="https", port=443, protocol="TCP", targetPort=options.secure_port)
@@ -142,9 +153,9 @@ async def _kubernetes_service(server: Server) -> None:
         ipFamilyPolicy="SingleStack", internalTrafficPolicy="Cluster",
     )  # fmt: skip
     metadata = meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=labels)
-    await ensure(server, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus())))
+    await ensure(cluster, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus())))
     await ensure(
-        server,
+        cluster,
         networking_v1.ServiceCIDR(
             metadata=meta_v1.ObjectMeta(name="kubernetes"), spec=networking_v1.ServiceCIDRSpec(cidrs=[options.service_cluster_ip_range])
         ),
@@ -158,9 +169,9 @@ async def _kubernetes_service(server: Server) -> None:
         ports=[core_v1.EndpointPort(name="https", port=options.secure_port, protocol="TCP")],
     )
     mirrored = {"endpointslice.kubernetes.io/skip-mirror": "true"}
-    await put(server, core_v1.Endpoints(metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=mirrored), subsets=[subset]))
+    await put(cluster, core_v1.Endpoints(metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=mirrored), subsets=[subset]))
     await put(
-        server,
+        cluster,
         discovery_v1.EndpointSlice(
             metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels={"kubernetes.io/service-name": "kubernetes"}),
             addressType=family,
@@ -170,12 +181,12 @@ async def _kubernetes_service(server: Server) -> None:
     )
 
 
-async def put(server: Server, obj: Object) -> None:
+async def put(cluster: Bootstrap, obj: Object) -> None:
     """Creates an object, or gives the existing one this content."""
-    if await ensure(server, obj):
+    if await ensure(cluster, obj):
         return
     wanted: Obj = obj
-    served = _served(server, wanted)
+    served = _served(cluster, wanted)
     content = codec.encode(writing.settle(served, wanted))
 
     async def make(old: Obj) -> Obj:
@@ -183,4 +194,4 @@ async def put(server: Server, obj: Object) -> None:
         new.metadata = served.decode(codec.encode(old)).metadata
         return new
 
-    await server.writer.change(by_server(), served, wanted.metadata.name, wanted.metadata.namespace or "", make, patch=True)
+    await cluster.writer.change(by_server(), served, wanted.metadata.name, wanted.metadata.namespace or "", make, patch=True)

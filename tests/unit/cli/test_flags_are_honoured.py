@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from navarch.apiserver import loop as apiserver
+from navarch.apiserver import parts as composition
 from navarch.apiserver.admission import podsecurity
 from navarch.apiserver.admission import table as plugins
 from navarch.apiserver.admission.attributes import Reinvocation
@@ -157,7 +158,7 @@ def test_plugins_that_cannot_be_meant(parts: Any) -> None:
 
 
 def _made(tmp_path: pathlib.Path, **options: Any) -> Any:
-    return apiserver.make_server(apiserver.with_certificates(apiserver.Options(str(tmp_path), **options)), Memory())
+    return composition.make(apiserver.with_certificates(apiserver.Options(str(tmp_path), **options)), Memory())
 
 
 def test_an_api_server_does_not_start_on_flags_it_cannot_keep(tmp_path: pathlib.Path) -> None:

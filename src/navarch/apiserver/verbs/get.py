@@ -21,7 +21,7 @@ def entry_of(served: Served, name: str, namespace: str) -> Entry:
     return entry
 
 
-def handle(call: Call, served: Served, server: object) -> Answer:
+def handle(call: Call, served: Served) -> Answer:
     info = call.info
     entry = entry_of(served, info.name, info.namespace)
     accept = call.headers.get("Accept", "")

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from navarch.apiserver import documents, negotiation, streams, tables, watchers
 from navarch.apiserver.answers import Answer, Document, Sink, Stream
 from navarch.apiserver.call import Call
+from navarch.apiserver.history import Pasts
 from navarch.apiserver.negotiation import Accepted
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
+from navarch.apiserver.storage import Storage
 from navarch.apiserver.verbs import list as listing
 from navarch.apiserver.watch_cache import Entry, Event, Scope
 from navarch.apiserver.watchers import Frame
@@ -27,6 +28,16 @@ from navarch.machinery import codec, errors, field
 
 _BOOKMARK_SECONDS = 60.0
 _INITIAL_END = {"k8s.io/initial-events-end": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class Watches:
+    """What watches follow, and who follows."""
+
+    storage: Storage
+    turns: streams.Turns
+    pasts: Pasts
+    watchers: watchers.Watchers
 
 
 def framer(call: Call, served: Served, form: Accepted) -> Frame:
@@ -52,22 +63,22 @@ def _line(kind: str, body: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (kind.encode(), body)
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(watches: Watches, call: Call, served: Served) -> Answer:
     scope = listing.scope_of(call, served)
     timeout = listing.timeout_seconds(call)
     form = negotiation.accepted(call, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
     initial, version, bookmarks = _start(call)
-    if version > server.storage.revision:
-        raise listing.too_large(version, server.storage.revision)
-    reached = version or server.storage.revision
+    if version > watches.storage.revision:
+        raise listing.too_large(version, watches.storage.revision)
+    reached = version or watches.storage.revision
     past: list[Event] = []
     try:
         if not initial:
-            past, reached = await _past(served, server, reached)
+            past, reached = await _past(served, watches, reached)
     except errors.Expired as error:
         return Document(_expired(error))
     ends = call.query.get("sendInitialEvents") == "true" and bookmarks
-    return Stream(_Watch(served, server, scope, form, framer(call, served, form), initial, past, reached, ends, bookmarks, timeout).run)
+    return Stream(_Watch(served, watches, scope, form, framer(call, served, form), initial, past, reached, ends, bookmarks, timeout).run)
 
 
 @dataclass(slots=True)
@@ -75,7 +86,7 @@ class _Watch:
     """One watch. It begins with what there is (`initial`), or with the events of the past up to the revision `reached`."""
 
     served: Served
-    server: Server
+    watches: Watches
     scope: Scope
     form: Accepted
     frame: Frame
@@ -89,23 +100,23 @@ class _Watch:
     timeout: int
 
     async def run(self, sink: Sink) -> None:
-        served, server = self.served, self.server
-        watcher = watchers.Watcher(sink, self.frame, server.watchers)
+        served, watches = self.served, self.watches
+        watcher = watchers.Watcher(sink, self.frame, watches.watchers)
         try:
             while not self.initial and (late := served.cache.since(self.reached)) is None:
-                more, self.reached = await _past(served, server, self.reached)
+                more, self.reached = await _past(served, watches, self.reached)
                 self.past += more
         except errors.Expired as error:
             await sink.send(_expired(error))
             return
         # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
-        revision = server.storage.revision
+        revision = watches.storage.revision
         entries = served.cache.candidates(self.scope) if self.initial else []
         if not self.initial:
             watcher.hold((kind, event) for event in (*self.past, *(late or ())) if (kind := self.scope.kind_of(event)))
         self.past = []
         leave = served.cache.join(self.scope, watcher.receive)
-        server.watchers.add(watcher)
+        watches.watchers.add(watcher)
         try:
             if self.initial:
                 await self._write_initial(sink, entries)
@@ -115,14 +126,14 @@ class _Watch:
             await self._linger(watcher, sink)
         finally:
             leave()
-            server.watchers.discard(watcher)
+            watches.watchers.discard(watcher)
 
     async def _write_initial(self, sink: Sink, entries: list[Entry]) -> None:
         """What there is, as ADDED events, as fast as the client takes them."""
         scope = self.scope
         matching = entries if not scope.cost else (entry for entry in entries if scope.matches(entry))
         parts = (self.frame("ADDED", Event(entry.version, entry.key, entry, None)) for entry in matching)
-        async for piece in streams.pieces(parts, self.server.turns):
+        async for piece in streams.pieces(parts, self.watches.turns):
             async with asyncio.timeout(watchers.STUCK_SECONDS):
                 await sink.send(piece)
 
@@ -132,7 +143,7 @@ class _Watch:
         end = loop.time() + (self.timeout or random.randint(1800, 3600))
         bookmark = loop.time() + _BOOKMARK_SECONDS
         while not watcher.over and (now := loop.time()) < end:
-            await watcher.drain(self.server.turns)
+            await watcher.drain(self.watches.turns)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(end, bookmark) - now):
                     await watcher.wake.wait()
@@ -140,14 +151,14 @@ class _Watch:
             if loop.time() >= min(bookmark, end):
                 bookmark = loop.time() + _BOOKMARK_SECONDS
                 if self.bookmarks and watcher.live and not watcher.closed:
-                    watcher.write(_bookmark(self.served, self.server.storage.revision, self.form))
+                    watcher.write(_bookmark(self.served, self.watches.storage.revision, self.form))
 
 
-async def _past(served: Served, server: Server, revision: int) -> tuple[list[Event], int]:
+async def _past(served: Served, watches: Watches, revision: int) -> tuple[list[Event], int]:
     """The events after a revision that the cache has forgotten, and up to which they are. Expired when they are not kept."""
     if served.cache.since(revision) is not None:
         return [], revision
-    return await server.pasts.of(served.cache).since(revision)
+    return await watches.pasts.of(served.cache).since(revision)
 
 
 def _start(call: Call) -> tuple[bool, int, bool]:

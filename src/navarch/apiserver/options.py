@@ -1,59 +1,8 @@
-"""The server's parts in one place: what every verb may need. Made by `loop`, which also starts and stops it."""
+"""The API server's flags."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from navarch.apiserver.admission.chain import Chain
-from navarch.apiserver.admission.podsecurity import Configuration
-from navarch.apiserver.authn.authenticator import Authenticator
-from navarch.apiserver.authn.tokens import TokenIssuer
-from navarch.apiserver.authz.authorizer import Authorizer
-from navarch.apiserver.extensions.clients import Calls
-from navarch.apiserver.history import Pasts
-from navarch.apiserver.inflight import InFlight
-from navarch.apiserver.kinds.strategy import Kept
-from navarch.apiserver.kubelets import Kubelets
-from navarch.apiserver.metrics import Metrics
-from navarch.apiserver.numbers.services import Allocations
-from navarch.apiserver.served import Catalog
-from navarch.apiserver.storage import Storage
-from navarch.apiserver.streams import Turns
-from navarch.apiserver.verbs.write import Writer
-from navarch.apiserver.watchers import Watchers
-
-
-@dataclass(slots=True)
-class Server:
-    """Everything a request can touch."""
-
-    def __post_init__(self) -> None:
-        self.pasts = Pasts(self.storage, self.turns)
-        self.numbers = Allocations(self.options.service_cluster_ip_range, self.options.service_node_port_range)
-        self.kept = Kept(self.options.event_ttl, self.options.history_hours * 3600.0)
-
-    catalog: Catalog
-    storage: Storage
-    authenticator: Authenticator
-    authorizer: Authorizer
-    issuer: TokenIssuer
-    kubelets: Kubelets
-    options: Options
-    metrics: Metrics
-    pod_security: Configuration
-    inflight: InFlight = field(default_factory=InFlight)
-    admission: Chain = field(default_factory=Chain)
-    turns: Turns = field(default_factory=Turns)
-    watchers: Watchers = field(default_factory=Watchers)
-    pasts: Pasts = field(init=False)
-    numbers: Allocations = field(init=False)
-    """What Services hold of the cluster's addresses and node ports."""
-
-    calls: Calls = field(init=False)
-    """How what extends the server is called."""
-
-    kept: Kept = field(init=False)
-    writer: Writer = field(init=False)
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
