@@ -20,6 +20,7 @@ from navarch.apiserver import bootstrap
 from navarch.apiserver.http import connections
 from navarch.apiserver.http.forwarding import Sessions
 from navarch.apiserver.http.front import Front
+from navarch.apiserver.http.outbound import Outbound
 from navarch.apiserver.options import Options
 from navarch.apiserver.parts import Parts, make
 from navarch.lib import heap, pki, private, tasks, tls
@@ -71,7 +72,7 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Parts]:
     """
     listening = await _bound(options)
     try:
-        parts = make(replace(options, secure_port=listening.getsockname()[1]), store)
+        parts = make(replace(options, secure_port=listening.getsockname()[1]), store, Outbound())
         await _load(parts)
         sessions = Sessions()
         http = connections.Listener(Front(parts.calls, sessions).handle, **connections.SETTINGS)

@@ -25,9 +25,8 @@ from navarch.apiserver.bootstrap import Bootstrap
 from navarch.apiserver.chain import Chain, pipeline
 from navarch.apiserver.dispatch import Dispatch, Verb
 from navarch.apiserver.endpoints import Endpoints, Health
-from navarch.apiserver.extensions.clients import Calls
+from navarch.apiserver.extensions.clients import Calls, Transport
 from navarch.apiserver.history import Pasts
-from navarch.apiserver.http.outbound import Outbound
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kinds.strategy import Kept
 from navarch.apiserver.kubelets import Kubelets
@@ -81,8 +80,8 @@ class AdmissionParts:
     metrics: Metrics
 
 
-def make(options: Options, store: Store) -> Parts:
-    """The parts over a store, not yet started. ValueError and OSError for options that cannot be meant."""
+def make(options: Options, store: Store, transport: Transport) -> Parts:
+    """The parts over a store, not yet started. `transport`: how webhooks are reached. ValueError and OSError for options that cannot be meant."""
     _check_pair("--proxy-client-cert-file", options.proxy_client_cert_file, options.proxy_client_key_file)
     _check_token_expiration(options.service_account_max_token_expiration)
     catalog = Catalog(options.runtime_config)
@@ -93,7 +92,7 @@ def make(options: Options, store: Store) -> Parts:
 
     issuer, authenticator = _authentication(options, catalog)
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog), options.authorization_mode)
-    outward = Calls(catalog, Outbound())
+    outward = Calls(catalog, transport)
     deciding = AdmissionParts(catalog, storage, authorizer, settings.read(options.admission_control_config_file), outward, metrics)
     admission = table.chain(deciding, options.enable_admission_plugins, options.disable_admission_plugins)
     inflight = InFlight(options.max_requests_inflight, options.max_mutating_requests_inflight)
