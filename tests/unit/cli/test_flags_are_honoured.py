@@ -24,6 +24,7 @@ from navarch.apiserver.authz.authorizer import Authorizer, check_modes
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.authz.rbac import Rbac
+from navarch.apiserver.http.outbound import Outbound
 from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.cli import components, flags
@@ -158,7 +159,7 @@ def test_plugins_that_cannot_be_meant(parts: Any) -> None:
 
 
 def _made(tmp_path: pathlib.Path, **options: Any) -> Any:
-    return composition.make(apiserver.with_certificates(apiserver.Options(str(tmp_path), **options)), Memory())
+    return composition.make(apiserver.with_certificates(apiserver.Options(str(tmp_path), **options)), Memory(), Outbound())
 
 
 def test_an_api_server_does_not_start_on_flags_it_cannot_keep(tmp_path: pathlib.Path) -> None:
