@@ -29,7 +29,7 @@ def _resource(r: resources.Resource) -> Document:
         "singularName": r.singular,
         "namespaced": r.namespaced,
         "kind": r.kind,
-        "verbs": sorted(r.verbs),
+        "verbs": sorted(r.advertised),
     }
     if r.short_names:
         found["shortNames"] = list(r.short_names)
@@ -42,7 +42,7 @@ def _resource(r: resources.Resource) -> Document:
 
 def storage_hash(r: resources.Resource) -> str:
     """A name for the stored form of a resource, which only has to differ where that differs."""
-    digest = hashlib.sha256(f"{r.group}/{r.version}/{r.kind}".encode()).digest()
+    digest = hashlib.sha256(f"{r.group}/{r.storage_version}/{r.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 
 
@@ -64,7 +64,7 @@ def _aggregated_resource(r: resources.Resource) -> Document:
         "responseKind": kind,
         "scope": "Namespaced" if r.namespaced else "Cluster",
         "singularResource": r.singular,
-        "verbs": sorted(r.verbs),
+        "verbs": sorted(r.advertised),
     }
     if r.short_names:
         found["shortNames"] = list(r.short_names)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from navarch.apiserver import discovery, subresources
+from navarch.apiserver import answers, discovery, subresources
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
 from navarch.apiserver.endpoints import Endpoints
@@ -44,11 +44,26 @@ def answer(server: Server, endpoints: Endpoints, call: Call) -> Answer | Awaitab
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     if served is None:
         return reviews.handle(call, server)
+    if served.warnings:
+        call.warnings.extend(served.warnings)
+    return _of_resource(server, call, served) if served.ready is None else _when_ready(server, call, served)
+
+
+def _of_resource(server: Server, call: Call, served: Served) -> Answer | Awaitable[Answer]:
+    info = call.info
     if info.subresource:
         return subresources.handle(call, served, server)
     if not _serves(info, served):
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     return VERBS[info.verb](call, served, server)
+
+
+async def _when_ready(server: Server, call: Call, served: Served) -> Answer:
+    """An answer from a cache that may have to be waited for."""
+    assert served.ready is not None
+    await served.ready()
+    found = _of_resource(server, call, served)
+    return found if isinstance(found, answers.KINDS) else await found
 
 
 def _serves(info: RequestInfo, served: Served) -> bool:

@@ -30,6 +30,7 @@ from navarch.apiserver.endpoints import Endpoints, OpenApiDocuments
 from navarch.apiserver.http import connections
 from navarch.apiserver.http.forwarding import Sessions
 from navarch.apiserver.http.front import Front
+from navarch.apiserver.extensions import definitions
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.metrics import Metrics
@@ -119,8 +120,10 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
     server.options = replace(options, secure_port=listener.sockets[0].getsockname()[1])
     try:
         await bootstrap.run(server)
-        state.bootstrap = True
-        yield server
+        parts = definitions.Parts(server.catalog, server.storage, server.turns, server.watchers, server.writer)
+        async with definitions.serving(parts):
+            state.bootstrap = True
+            yield server
     finally:
         server.watchers.end()
         listener.close()

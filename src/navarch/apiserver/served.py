@@ -8,7 +8,8 @@ Upstream counterpart: the REST storages that pkg/controlplane installs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,6 @@ from navarch.apiserver.kinds import table
 from navarch.apiserver.kinds.strategy import Obj, Strategy
 from navarch.apiserver.shapes import Shape, Typed
 from navarch.apiserver.watch_cache import Cache, Entry
-from navarch.lib import integers
 from navarch.machinery import codec, schema
 
 ROOT = "/registry/"
@@ -38,6 +38,12 @@ class Served:
     request_shape: Shape
     convert_in: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     convert_out: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    inward: Callable[[bytes], Awaitable[bytes]] | None = None
+    """Makes an object's JSON what is stored of it, where the cache holds another version than that (custom resources)."""
+    ready: Callable[[], Awaitable[None]] | None = None
+    """Waits until the cache can be read; None where it always can."""
+    warnings: tuple[str, ...] = ()
+    """What everybody is told who asks for it: that the version is deprecated."""
     _converted: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     @property
@@ -96,8 +102,13 @@ class Catalog:
     def __init__(self, runtime_config: str = "") -> None:
         self._chosen = _settings(runtime_config)
         self._served: dict[tuple[str, str, str], Served] = {}
+        self._by_resource: dict[tuple[str, str], tuple[Served, ...]] = {}
+        """The versions of each resource, the preferred one first."""
         self.caches: dict[str, Cache] = {}
+        """By prefix, the caches that take the store's changes."""
         self.generation = 0
+        self.changed: dict[str, int] = {}
+        """By group, the generation at which it last changed."""
         self._build()
 
     def __iter__(self) -> Iterator[Served]:
@@ -108,17 +119,10 @@ class Catalog:
 
     def of(self, group: str, plural: str) -> Served:
         """The preferred version of a resource. KeyError when it is not served."""
-        for (g, _, p), served in self._served.items():
-            if g == group and p == plural:
-                return served
-        raise KeyError(f"{plural}.{group}")
-
-    def by_kind(self, group: str, version: str, kind: str) -> Served | None:
-        for served in self._served.values():
-            r = served.resource
-            if (r.group, r.version, r.kind) == (group, version, kind):
-                return served
-        return None
+        try:
+            return self._by_resource[group, plural][0]
+        except KeyError:
+            raise KeyError(f"{plural}.{group}") from None
 
     @staticmethod
     def is_virtual(resource: resources.Resource) -> bool:
@@ -137,21 +141,36 @@ class Catalog:
         for group, version, _ in (*self._served, *table.VIRTUAL):
             if version not in found.setdefault(group, []):
                 found[group].append(version)
-        return {g: sorted(v, key=_preference) for g, v in found.items()}
+        return {g: sorted(v, key=preference) for g, v in found.items()}
 
     def add(self, served: Served) -> None:
         r = served.resource
-        self._served[r.group, r.version, r.plural] = served
         self.caches[served.cache.prefix] = served.cache
-        self.generation += 1
+        self.replace(r.group, r.plural, [*(s for s in self._of(r.group, r.plural) if s.resource.version != r.version), served])
 
     def remove(self, group: str, version: str, plural: str) -> None:
-        if self._served.pop((group, version, plural), None) is not None:
-            self.generation += 1
+        self.replace(group, plural, [served for served in self._of(group, plural) if served.resource.version != version])
+
+    def replace(self, group: str, plural: str, served: Iterable[Served]) -> None:
+        """Serves a resource in these versions and no others, from one moment to the next."""
+        found = sorted(served, key=lambda one: preference(one.resource.version))
+        for one in self._by_resource.pop((group, plural), ()):
+            del self._served[group, one.resource.version, plural]
+        if found:
+            self._by_resource[group, plural] = tuple(found)
+            self._served.update({(group, one.resource.version, plural): one for one in found})
+        self._note(group)
+
+    def _of(self, group: str, plural: str) -> tuple[Served, ...]:
+        return self._by_resource.get((group, plural), ())
+
+    def _note(self, group: str) -> None:
+        self.generation += 1
+        self.changed[group] = self.generation
 
     def _build(self) -> None:
         known = resources.table()
-        for key in sorted(known, key=lambda k: (k[0], _preference(k[1]), k[2])):
+        for key in sorted(known, key=lambda k: (k[0], preference(k[1]), k[2])):
             if not _enabled(key, self._chosen):
                 continue
             if key in table.VIRTUAL:
@@ -198,8 +217,13 @@ def _stable(version: str) -> bool:
     return "alpha" not in version and "beta" not in version
 
 
-def _preference(version: str) -> tuple[int, int, str]:
-    """Stable before beta before alpha, later before earlier."""
-    level = 2 if "alpha" in version else 1 if "beta" in version else 0
-    digits = version.removeprefix("v").split("alpha")[0].split("beta")[0]
-    return level, -int(digits) if integers.is_digits(digits) and len(digits) < 19 else 0, version
+_VERSION = re.compile(r"v(\d{1,18})(?:(alpha|beta)(\d{1,18}))?\Z", re.A)
+
+
+def preference(version: str) -> tuple[int, int, int, str]:
+    """Stable before beta before alpha before names of other forms, later before earlier."""
+    match = _VERSION.match(version)
+    if match is None:
+        return 3, 0, 0, version
+    level = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return level, -int(match[1]), -int(match[3] or 0), version

@@ -5,6 +5,7 @@ Upstream counterpart: apiextensions-apiserver's pkg/apis/apiextensions/{v1/defau
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from navarch.api.apiextensions import v1 as extensions_v1
@@ -13,6 +14,8 @@ from navarch.apiserver.kinds.checks import Found
 from navarch.apiserver.kinds.columns import CREATED
 from navarch.apiserver.kinds.strategy import Key, Strategy
 from navarch.machinery import codec, field, names
+
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 
 
 def default_definition(obj: extensions_v1.CustomResourceDefinition) -> None:
@@ -34,6 +37,40 @@ def prepare_definition(obj: extensions_v1.CustomResourceDefinition, now: float) 
     stored = [v.name or "" for v in spec.versions or () if v.storage][:1]
     obj.status = extensions_v1.CustomResourceDefinitionStatus(
         acceptedNames=extensions_v1.CustomResourceDefinitionNames(kind="", plural=""), storedVersions=stored, conditions=[]
+    )
+
+
+def keep_stored_versions(new: extensions_v1.CustomResourceDefinition, old: extensions_v1.CustomResourceDefinition, now: float) -> None:
+    """A version that is stored from now on is among those that have been."""
+    if new.spec is None or new.status is None:
+        return
+    held = new.status.storedVersions or []
+    new.status.storedVersions = held + [v.name or "" for v in new.spec.versions or () if v.storage and v.name not in held][:1]
+
+
+def cleanup(obj: extensions_v1.CustomResourceDefinition) -> Sequence[str]:
+    """A definition goes after its objects: the first DELETE waits for them."""
+    assert obj.metadata is not None
+    return () if obj.metadata.deletionTimestamp is not None else (CLEANUP,)
+
+
+def terminate(obj: extensions_v1.CustomResourceDefinition) -> None:
+    """Shows that a definition is going, and that its objects must go first."""
+    metadata = obj.metadata
+    assert metadata is not None
+    status = obj.status = obj.status or extensions_v1.CustomResourceDefinitionStatus()
+    conditions = status.conditions = status.conditions or []
+    if any(condition.type == "Terminating" for condition in conditions):
+        return
+    metadata.finalizers = [*(f for f in metadata.finalizers or () if f != CLEANUP), CLEANUP]
+    conditions.append(
+        extensions_v1.CustomResourceDefinitionCondition(
+            type="Terminating",
+            status="True",
+            lastTransitionTime=metadata.deletionTimestamp,
+            reason="InstanceDeletionPending",
+            message="CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        )
     )
 
 
@@ -180,6 +217,9 @@ KINDS: dict[Key, Strategy] = {
     ("apiextensions.k8s.io", "customresourcedefinitions"): Strategy(
         default=default_definition,
         prepare_create=prepare_definition,
+        prepare_update=keep_stored_versions,
+        finalizers=cleanup,
+        terminate=terminate,
         validate=validate_definition,
         validate_update=validate_definition_update,
         generation=True,

@@ -16,8 +16,10 @@ _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _IMMUTABLE = "field is immutable"
 
 
-def validate(metadata: meta_v1.ObjectMeta, namespaced: bool, name_form: Callable[[str], Sequence[str]]) -> list[Problem]:
-    """Problems of an object's metadata."""
+def validate(
+    metadata: meta_v1.ObjectMeta, namespaced: bool, name_form: Callable[[str], Sequence[str]], *, any_finalizer: bool = False
+) -> list[Problem]:
+    """Problems of an object's metadata. `any_finalizer`: finalizers need not be qualified by a domain."""
     found: list[Problem] = []
     if metadata.generateName:
         prefix = metadata.generateName.removesuffix("-") or metadata.generateName
@@ -40,7 +42,7 @@ def validate(metadata: meta_v1.ObjectMeta, namespaced: bool, name_form: Callable
     if metadata.ownerReferences:
         found += _owners(metadata.ownerReferences)
     if metadata.finalizers:
-        found += _finalizers(metadata.finalizers)
+        found += _finalizers(metadata.finalizers, any_finalizer)
     return found
 
 
@@ -79,11 +81,11 @@ def _owners(owners: Sequence[meta_v1.OwnerReference]) -> list[Problem]:
     return found
 
 
-def _finalizers(values: Sequence[str]) -> list[Problem]:
+def _finalizers(values: Sequence[str], any_name: bool) -> list[Problem]:
     found: list[Problem] = []
     for i, value in enumerate(values):
         found += (field.invalid(f"metadata.finalizers[{i}]", value, p) for p in names.qualified_name(value))
-        if "/" not in value and value not in _STANDARD_FINALIZERS and not names.qualified_name(value):
+        if not any_name and "/" not in value and value not in _STANDARD_FINALIZERS and not names.qualified_name(value):
             detail = "name is neither a standard finalizer name nor is it fully qualified"
             found.append(field.invalid(f"metadata.finalizers[{i}]", value, detail))
     if "orphan" in values and "foregroundDeletion" in values:

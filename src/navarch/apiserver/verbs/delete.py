@@ -72,7 +72,7 @@ async def collection(call: Call, served: Served, server: Server) -> Answer:
             continue
     resource = served.resource
     bodies = [served.body(e) for e in entries]
-    return answers.of_json(call, documents.join_list(resource.group_version, resource.kind, server.storage.revision, bodies))
+    return answers.of_json(call, documents.join_list(resource.group_version, resource.list_kind, server.storage.revision, bodies))
 
 
 async def options_of(call: Call) -> meta_v1.DeleteOptions:

@@ -90,7 +90,7 @@ class _Watch:
 
     async def run(self, sink: Sink) -> None:
         served, server = self.served, self.server
-        watcher = watchers.Watcher(sink, self.frame, server.watchers)
+        watcher = watchers.Watcher(sink, self.frame, server.watchers, self.served.cache)
         try:
             while not self.initial and (late := served.cache.since(self.reached)) is None:
                 more, self.reached = await _past(served, server, self.reached)
