@@ -19,6 +19,7 @@ from navarch.apiserver.kinds.strategy import Obj, Strategy
 from navarch.apiserver.shapes import Shape, Typed
 from navarch.apiserver.watch_cache import Cache, Entry
 from navarch.machinery import codec, schema
+from navarch.machinery.openapi.schemas import Custom
 
 ROOT = "/registry/"
 
@@ -44,6 +45,8 @@ class Served:
     """Waits until the cache can be read; None where it always can."""
     warnings: tuple[str, ...] = ()
     """What everybody is told who asks for it: that the version is deprecated."""
+    published: Callable[[], Custom] | None = None
+    """What OpenAPI documents say of it, where no generated type does."""
     _converted: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     @property
@@ -102,14 +105,15 @@ class Catalog:
     def __init__(self, runtime_config: str = "") -> None:
         self._chosen = _settings(runtime_config)
         self._served: dict[tuple[str, str, str], Served] = {}
-        self._by_resource: dict[tuple[str, str], tuple[Served, ...]] = {}
-        """The versions of each resource, the preferred one first."""
+        self._groups: dict[str, dict[str, tuple[Served, ...]]] = {}
+        """By group and plural, the versions of each resource, the preferred one first."""
         self.caches: dict[str, Cache] = {}
         """By prefix, the caches that take the store's changes."""
         self.generation = 0
         self.changed: dict[str, int] = {}
         """By group, the generation at which it last changed."""
         self._build()
+        self._builtin = tuple(self._groups)
 
     def __iter__(self) -> Iterator[Served]:
         return iter(tuple(self._served.values()))
@@ -120,7 +124,7 @@ class Catalog:
     def of(self, group: str, plural: str) -> Served:
         """The preferred version of a resource. KeyError when it is not served."""
         try:
-            return self._by_resource[group, plural][0]
+            return self._groups[group][plural][0]
         except KeyError:
             raise KeyError(f"{plural}.{group}") from None
 
@@ -135,13 +139,26 @@ class Catalog:
         key = (group, version, plural)
         return resources.table().get(key) if key in table.VIRTUAL else None
 
+    @staticmethod
+    def virtual_versions() -> set[tuple[str, str]]:
+        """The groups and versions of what is answered without being stored."""
+        return {(group, version) for group, version, _ in table.VIRTUAL}
+
     def versions(self) -> Mapping[str, list[str]]:
-        """group → its versions, the preferred one first."""
-        found: dict[str, list[str]] = {}
-        for group, version, _ in (*self._served, *table.VIRTUAL):
-            if version not in found.setdefault(group, []):
-                found[group].append(version)
-        return {g: sorted(v, key=preference) for g, v in found.items()}
+        """group → its versions, the preferred one first: built-in groups, then others by name."""
+        virtual: dict[str, set[str]] = {}
+        for group, version in self.virtual_versions():
+            virtual.setdefault(group, set()).add(version)
+        found = {}
+        for group in dict.fromkeys((*(g for g in self._builtin if g in self._groups), *virtual, *sorted(self._groups))):
+            held = {one.resource.version for served in self._groups.get(group, {}).values() for one in served}
+            found[group] = sorted(held | virtual.get(group, set()), key=preference)
+        return found
+
+    def in_version(self, group: str, version: str) -> list[Served]:
+        """What is served in a version of a group, by name."""
+        found = (one for served in self._groups.get(group, {}).values() for one in served if one.resource.version == version)
+        return sorted(found, key=lambda one: one.plural)
 
     def add(self, served: Served) -> None:
         r = served.resource
@@ -154,15 +171,18 @@ class Catalog:
     def replace(self, group: str, plural: str, served: Iterable[Served]) -> None:
         """Serves a resource in these versions and no others, from one moment to the next."""
         found = sorted(served, key=lambda one: preference(one.resource.version))
-        for one in self._by_resource.pop((group, plural), ()):
+        resources_of = self._groups.setdefault(group, {})
+        for one in resources_of.pop(plural, ()):
             del self._served[group, one.resource.version, plural]
         if found:
-            self._by_resource[group, plural] = tuple(found)
+            resources_of[plural] = tuple(found)
             self._served.update({(group, one.resource.version, plural): one for one in found})
+        elif not resources_of:
+            del self._groups[group]
         self._note(group)
 
     def _of(self, group: str, plural: str) -> tuple[Served, ...]:
-        return self._by_resource.get((group, plural), ())
+        return self._groups.get(group, {}).get(plural, ())
 
     def _note(self, group: str) -> None:
         self.generation += 1

@@ -54,8 +54,11 @@ class SelectableField(msgspec.Struct, **_FROZEN):
     jsonPath: str = ""
 
 
+_ABSENT = msgspec.Raw(b"")
+
+
 class Validation(msgspec.Struct, frozen=True):
-    openAPIV3Schema: msgspec.Raw = msgspec.Raw(b"")
+    openAPIV3Schema: msgspec.Raw = _ABSENT
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -80,9 +83,9 @@ class Version(msgspec.Struct, frozen=True):
         return self.subresources.scale if self.subresources is not None else None
 
     @property
-    def document(self) -> bytes:
-        """Its `openAPIV3Schema` as JSON; empty for none."""
-        return bytes(self.schema.openAPIV3Schema) if self.schema is not None else b""
+    def document(self) -> msgspec.Raw | None:
+        """Its `openAPIV3Schema`: a part of the definition's bytes; None for none."""
+        return None if self.schema is None or self.schema.openAPIV3Schema is _ABSENT else self.schema.openAPIV3Schema
 
 
 class Service(msgspec.Struct, **_FROZEN):

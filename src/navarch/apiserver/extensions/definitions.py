@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, assert_never
+
+import msgspec
 
 from navarch.api import resources
 from navarch.api.apiextensions import v1 as extensions_v1
@@ -22,6 +25,7 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.extensions import conversion, definition, planning, strategy
 from navarch.apiserver.extensions.custom import Custom
 from navarch.apiserver.extensions.definition import Definition, Status, Version
+from navarch.apiserver.extensions.schemas import Schema
 from navarch.apiserver.extensions.versions import VersionCache, Versions
 from navarch.apiserver.served import ROOT, Catalog, Served, preference
 from navarch.apiserver.storage import Storage
@@ -31,6 +35,7 @@ from navarch.apiserver.watch_cache import Cache, Event
 from navarch.apiserver.watchers import Watchers
 from navarch.lib import tasks
 from navarch.machinery import codec, errors, timestamps
+from navarch.machinery.openapi import schemas as openapi
 from navarch.machinery.patch import managed
 
 _log = logging.getLogger(__name__)
@@ -131,10 +136,12 @@ class Definitions:
 
     def _read(self, name: str) -> None:
         entry = self._served.cache.get(name)
-        if entry is None:
-            self._known.pop(name, None)
-            return
-        self._known[name] = definition.read(entry.body)
+        self._known.pop(name, None)
+        if entry is not None:
+            try:
+                self._known[name] = definition.read(entry.body)
+            except msgspec.MsgspecError:
+                _log.exception("the definition %s cannot be read, and is not served", name)
 
     async def _do(self, step: planning.Step) -> None:
         match step:
@@ -318,7 +325,7 @@ def _conditions(conditions: tuple[definition.Condition, ...]) -> list[extensions
 def _reading(wanted: Definition) -> object:
     """All that the bytes in a definition's caches depend on."""
     spec = wanted.spec
-    versions = tuple((v.name, v.storage, v.document, v.selectableFields) for v in spec.versions)
+    versions = tuple((v.name, v.storage, openapi.stamp_of(v.document or b""), v.selectableFields) for v in spec.versions)
     return wanted.metadata.uid, spec.scope, spec.preserveUnknownFields, spec.conversion, versions
 
 
@@ -346,6 +353,24 @@ def _served(wanted: Definition, version: Version, versions: Versions) -> Served:
         inward=versions.stored if view is not None else None,
         ready=view.ready if view is not None else None,
         warnings=deprecation(wanted, version),
+        published=functools.partial(published, resource, version, held),
+    )
+
+
+def published(resource: Defined, version: Version, held: Schema) -> openapi.Custom:
+    """What OpenAPI documents say of a version."""
+    return openapi.Custom(
+        group=resource.group,
+        version=resource.version,
+        plural=resource.plural,
+        kind=resource.kind,
+        list_kind=resource.list_kind,
+        namespaced=resource.namespaced,
+        document=held.text or b"",
+        stamp=held.stamp,
+        preserve=held.preserve,
+        subresources=tuple(sorted(resource.subresources)),
+        selectable=tuple(field.jsonPath for field in version.selectableFields),
     )
 
 

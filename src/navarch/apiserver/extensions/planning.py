@@ -28,7 +28,7 @@ from navarch.apiserver.extensions.definition import (
     Names,
     Status,
 )
-from navarch.machinery import codec, goform
+from navarch.machinery import goform
 from navarch.machinery.structural import structural
 from navarch.machinery.structural.schema import Unsupported, parse
 
@@ -175,10 +175,10 @@ def _non_structural(definition: Definition) -> Condition | None:
         return None
     told = ["spec.preserveUnknownFields: Invalid value: true: must be false"]
     for i, version in enumerate(definition.spec.versions):
-        if not version.document:
+        if version.document is None:
             continue
         try:
-            tree = parse(codec.tree(version.document))
+            tree = parse(msgspec.json.decode(version.document))
         except Unsupported as error:
             why = f"failed to check validation schema for version {version.name}: {error}"
             return Condition(NON_STRUCTURAL, "Unknown", None, "StructuralError", why)

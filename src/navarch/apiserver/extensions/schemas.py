@@ -9,8 +9,11 @@ import functools
 import logging
 from typing import Any
 
-from navarch.machinery import codec, schema
+import msgspec
+
+from navarch.machinery import schema
 from navarch.machinery.cel.rules import Validator
+from navarch.machinery.openapi.schemas import stamp_of
 from navarch.machinery.structural import check
 from navarch.machinery.structural.schema import ANYTHING, Structural, Unsupported, parse
 
@@ -20,14 +23,17 @@ _log = logging.getLogger(__name__)
 class Schema:
     """A version's schema. `preserve`: unknown fields are kept everywhere (`spec.preserveUnknownFields`, of old definitions)."""
 
-    def __init__(self, document: bytes, *, preserve: bool = False) -> None:
-        self._text = document
+    def __init__(self, text: msgspec.Raw | None, *, preserve: bool = False) -> None:
+        self.text = text
+        """A part of the definition's own bytes; None for no schema."""
         self.preserve = preserve
+        self.stamp = stamp_of(text or b"")
+        """What tells this schema from another."""
 
     @property
     def document(self) -> dict[str, Any] | None:
         """The schema as builtin values: made anew each time, since it is large and seldom needed. None for none."""
-        return codec.tree(self._text) if self._text else None
+        return msgspec.json.decode(self.text) if self.text is not None else None
 
     @functools.cached_property
     def tree(self) -> Structural:
