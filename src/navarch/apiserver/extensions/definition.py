@@ -16,7 +16,6 @@ ESTABLISHED, NAMES_ACCEPTED, TERMINATING = "Established", "NamesAccepted", "Term
 NON_STRUCTURAL, CONFORMANT = "NonStructuralSchema", "KubernetesAPIApprovalPolicyConformant"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 """The finalizer of a definition whose objects must go first."""
-APPROVED = "api-approved.kubernetes.io"
 
 
 class Names(msgspec.Struct, **_FROZEN, omit_defaults=True):

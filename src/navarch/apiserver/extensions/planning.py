@@ -9,14 +9,12 @@ loop each; here one look at a definition says all of it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from navarch.apiserver.extensions.definition import (
-    APPROVED,
     CLEANUP,
     CONFORMANT,
     ESTABLISHED,
@@ -28,6 +26,7 @@ from navarch.apiserver.extensions.definition import (
     Names,
     Status,
 )
+from navarch.apiserver.kinds import definitions as definitions_kind
 from navarch.machinery import goform
 from navarch.machinery.structural import structural
 from navarch.machinery.structural.schema import Unsupported, parse
@@ -186,25 +185,6 @@ def _non_structural(definition: Definition) -> Condition | None:
     return Condition(NON_STRUCTURAL, "True", None, "Violations", told[0] if len(told) == 1 else f"[{', '.join(told)}]")
 
 
-def protected(group: str) -> bool:
-    """Whether a group is the community's: its APIs need an approval."""
-    return any(group == name or group.endswith(f".{name}") for name in ("k8s.io", "kubernetes.io"))
-
-
-def approval(annotations: Mapping[str, str]) -> tuple[str, str]:
-    """What the annotation of approval comes to (Missing, Bypassed, Approved, Invalid), and that in words."""
-    value = annotations.get(APPROVED, "")
-    where = "see https://github.com/kubernetes/enhancements/pull/1111"
-    if not value:
-        return "Missing", f"protected groups must have approval annotation {goform.quoted(APPROVED)}, {where}"
-    if value.startswith("unapproved"):
-        return "Bypassed", f"not approved: {goform.quoted(value)}"
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+", value):
-        return "Approved", f"approved in {value}"
-    either = 'with either a URL or a reason starting with "unapproved"'
-    return "Invalid", f"protected groups must have approval annotation {goform.quoted(APPROVED)} {either}, {where}"
-
-
 _APPROVALS = {
     "Missing": ("False", "MissingAnnotation"),
     "Bypassed": ("False", "UnapprovedAnnotation"),
@@ -215,8 +195,8 @@ _APPROVALS = {
 
 def conformant(definition: Definition) -> Condition | None:
     """What is said of the approval of a community group's API."""
-    if not protected(definition.group):
+    if not definitions_kind.protected(definition.group):
         return None
-    state, words = approval(definition.metadata.annotations)
+    state, words = definitions_kind.approval(definition.metadata.annotations)
     status, reason = _APPROVALS[state]
     return Condition(CONFORMANT, status, None, reason, words)

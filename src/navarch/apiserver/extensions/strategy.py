@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.extensions import columns
 from navarch.apiserver.extensions.custom import CustomObject, Tree, steps
 from navarch.apiserver.extensions.definition import Scale, Version
@@ -65,15 +64,6 @@ def warnings(new: CustomObject, old: CustomObject | None) -> list[str]:
             path = " including a path (/)" if "." in name else ""
             found.append(f"{told}prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers")
     return found
-
-
-def _embedded_metadata(metadata: meta_v1.ObjectMeta, path: str) -> Found:
-    """What is wrong with the metadata of an object within an object, which need not have a name."""
-    name = metadata.name
-    metadata.name = name or "fakename"
-    found = metadata_rules.validate(metadata, metadata.namespace is not None, names.dns_subdomain, any_finalizer=True)
-    metadata.name = name
-    return [Problem(p.reason, path + p.field.removeprefix("metadata"), p.value, p.detail) for p in found]
 
 
 class _Checks:
@@ -144,7 +134,7 @@ class _Checks:
         return {"apiVersion": obj.apiVersion, "kind": obj.kind, "metadata": metadata, **obj.content}
 
     def _embedded(self, tree: Tree) -> Found:
-        return coerce.problems(tree, self._held.tree, _embedded_metadata) if self._held.tree.below.embedded else []
+        return coerce.problems(tree, self._held.tree, metadata_rules.embedded) if self._held.tree.below.embedded else []
 
     # ---- scale -----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import structs
+
 from navarch.api.meta import v1 as meta_v1
 from navarch.machinery import codec, field, names
 from navarch.machinery.field import Problem
@@ -44,6 +46,13 @@ def validate(
     if metadata.finalizers:
         found += _finalizers(metadata.finalizers, any_finalizer)
     return found
+
+
+def embedded(metadata: meta_v1.ObjectMeta, path: str) -> list[Problem]:
+    """Problems of the metadata of an object within an object, which stands at a path and need not have a name."""
+    nameless = structs.replace(metadata, name=metadata.name or "fakename")
+    found = validate(nameless, metadata.namespace is not None, names.path_segment, any_finalizer=True)
+    return [Problem(p.reason, path + p.field.removeprefix("metadata"), p.value, p.detail) for p in found]
 
 
 def labels(values: Mapping[str, str], path: str) -> list[Problem]:
