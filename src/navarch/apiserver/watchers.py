@@ -167,6 +167,8 @@ class Watcher:
             async with turns:
                 piece = self._next_piece()
             if not piece:
+                if self.behind:
+                    continue  # came while the turn ended
                 self.live = True
                 return
             try:
