@@ -27,10 +27,10 @@ from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
 from navarch.apiserver.chain import Chain, pipeline
 from navarch.apiserver.endpoints import Endpoints, OpenApiDocuments
+from navarch.apiserver.extensions import definitions
 from navarch.apiserver.http import connections
 from navarch.apiserver.http.forwarding import Sessions
 from navarch.apiserver.http.front import Front
-from navarch.apiserver.extensions import definitions
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.metrics import Metrics

@@ -185,8 +185,9 @@ async def test_what_was_held_back_is_written_in_order_when_the_client_reads_agai
 
 async def test_an_event_that_comes_while_the_last_turn_ends_is_written_too() -> None:
     everyone = watchers.Watchers()
-    reader, _ = watcher(everyone)
+    reader, transport = watcher(everyone)
     reader.live = False
+    happened: list[bool] = []
 
     class LastMoment(streams.Turns):
         """Between what was found to be nothing and the end of the turn, something happens."""
@@ -197,17 +198,8 @@ async def test_an_event_that_comes_while_the_last_turn_ends_is_written_too() -> 
                 happened.append(True)
                 reader.receive([("ADDED", event(1, 1000))])
 
-    happened: list[bool] = []
-
-    class Response:
-        written = b""
-
-        async def write(self, data: bytes) -> None:
-            self.written += data
-
-    response = Response()
-    await reader.drain(cast(Any, response), LastMoment())
-    assert reader.live and not reader.behind and len(response.written) == 1000
+    await reader.drain(LastMoment())
+    assert reader.live and not reader.behind and len(transport.taken) == 1000
 
 
 def test_the_history_of_a_cache_is_bounded_in_bytes() -> None:

@@ -53,7 +53,7 @@ def _config(call: Call, served: Served, data: bytes) -> Tree:
     if not call.query.get("fieldManager"):
         problem = field.required("fieldManager", "is required for apply patch")
         raise field.invalid_error("meta.k8s.io", "PatchOptions", "", [problem])
-    how = writing.field_validation(context)
+    how = writing.field_validation(call)
     try:
         text, repeated = codec.json_from_yaml(data)
         config = codec.tree(text)
@@ -63,7 +63,7 @@ def _config(call: Call, served: Served, data: bytes) -> Tree:
     if told and how == "Strict":
         raise errors.BadRequest(f"error strict decoding YAML: {told[0]}")
     if how == "Warn":
-        context.warnings.extend(told)
+        call.warnings.extend(told)
     if not isinstance(config, dict):
         raise errors.BadRequest("error decoding YAML: the configuration is no object")
     info = call.info
