@@ -58,11 +58,21 @@ def repaired(tree: Tree, held: Schema) -> None:
 
     Metadata that is wrong is dropped, field by field: what is stored must be readable.
     """
-    coerce.coerce(tree, held.tree, root=True, drop_invalid=True)
+    if held.tree.below.embedded or not _is_metadata(tree.get("metadata")):
+        coerce.coerce(tree, held.tree, root=True, drop_invalid=True)
     pruned(tree, held)
     default.default(tree, held.tree)
     metadata = tree.setdefault("metadata", {})
     metadata.setdefault("generation", 1)
+
+
+def _is_metadata(held: Any) -> bool:
+    """Whether metadata is good as it is, which is told fast."""
+    try:
+        msgspec.convert(held, meta_v1.ObjectMeta)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def pruned(tree: Tree, held: Schema) -> list[str]:
