@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from multiprocessing import synchronize
 from typing import Any
 
 from navarch.client import kubeconfig
@@ -67,11 +68,11 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def serve(folder: str) -> None:
+def serve(folder: str, ready: synchronize.Event) -> None:
     async def run() -> None:
         async with server.running() as api:
-            api.write_kubeconfig(pathlib.Path(folder) / "making")
-            os.rename(f"{folder}/making", f"{folder}/config")
+            api.write_kubeconfig(pathlib.Path(folder) / "config")
+            ready.set()
             await asyncio.Event().wait()
 
     asyncio.run(run())
@@ -191,11 +192,12 @@ async def crowd(bench: Bench, count: int) -> None:
 async def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     with tempfile.TemporaryDirectory() as folder:
-        process = multiprocessing.get_context("spawn").Process(target=serve, args=(folder,), daemon=True)
+        spawning = multiprocessing.get_context("spawn")
+        ready = spawning.Event()
+        process = spawning.Process(target=serve, args=(folder, ready), daemon=True)
         process.start()
         assert process.pid is not None
-        while not pathlib.Path(f"{folder}/config").exists():
-            await asyncio.sleep(0.05)
+        await asyncio.to_thread(ready.wait, 30)
         async with Client(kubeconfig.load(pathlib.Path(f"{folder}/config"))) as client:
             bench = Bench(client, process.pid)
             await compare(bench)

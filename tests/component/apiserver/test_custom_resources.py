@@ -203,7 +203,8 @@ async def test_a_definition_goes_after_its_objects(http: Any, ns: str, group: st
     await http("PATCH", path(group, ns, "a"), {"metadata": {"finalizers": None}}, media="application/merge-patch+json")
 
     async def gone() -> bool:
-        return (await http("GET", f"{DEFINITIONS}/widgets.{group}")).status == 404 and (await http("GET", path(group, ns))).status == 404
+        answers = [await http("GET", f"{DEFINITIONS}/widgets.{group}"), await http("GET", path(group, ns))]
+        return [answer.status for answer in answers] == [404, 404]
 
     await waiting.until(gone, 5, "the definition to go")
     assert group not in [g["name"] for g in (await http("GET", "/apis")).json["groups"]]
@@ -231,13 +232,13 @@ async def test_what_is_stored_is_read_by_the_schema_there_is_now(http: Any, ns: 
         return (await http("GET", path(group, ns, "a"))).json["spec"]
 
     async def read_anew() -> bool:
-        return await spec() == {"replicas": 1, "size": "small"}
+        return bool(await spec() == {"replicas": 1, "size": "small"})
 
     await waiting.until(read_anew, 5, "the new schema")
     await redefine(http, f"widgets.{group}", [{"op": "add", "path": f"{properties}/color", "value": {"type": "string"}}])
 
     async def back() -> bool:
-        return await spec() == {"color": "red", "replicas": 1, "size": "small"}
+        return bool(await spec() == {"color": "red", "replicas": 1, "size": "small"})
 
     await waiting.until(back, 5, "the field that is known again")
 
