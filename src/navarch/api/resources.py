@@ -102,6 +102,20 @@ class Resource:
         return _CATEGORIES.get(self.plural, ())
 
     @property
+    def list_kind(self) -> str:
+        return f"{self.kind}List"
+
+    @property
+    def storage_version(self) -> str:
+        """The version that discovery names as that which objects are stored in."""
+        return self.version
+
+    @property
+    def advertised(self) -> tuple[str, ...]:
+        """The verbs that discovery tells of."""
+        return self.verbs
+
+    @property
     def prefix(self) -> str:
         """The URL path up to the version: "/api/v1", "/apis/apps/v1"."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"

@@ -1,7 +1,7 @@
 """Discovery: which groups, versions and resources there are, in the old form (one document per group version) and the aggregated
 one (KEP-3352), each with an ETag.
 
-Documents are made again only when the catalog changed.
+Documents are made again only when what they tell of changed; the aggregated one is joined of its groups.
 
 Upstream counterpart: apiserver's endpoints/discovery.
 """
@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from navarch.api import resources
 from navarch.apiserver import answers
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
-from navarch.apiserver.served import Catalog, Served
+from navarch.apiserver.served import Catalog
 from navarch.machinery import codec, errors
 
 _AGGREGATED = ("v2", "v2beta1")
 Document = dict[str, Any]
+_SPARE = 200
+"""Documents of groups that are gone, before all are dropped."""
 
 
 def _resource(r: resources.Resource) -> Document:
@@ -29,7 +32,7 @@ def _resource(r: resources.Resource) -> Document:
         "singularName": r.singular,
         "namespaced": r.namespaced,
         "kind": r.kind,
-        "verbs": sorted(r.verbs),
+        "verbs": sorted(r.advertised),
     }
     if r.short_names:
         found["shortNames"] = list(r.short_names)
@@ -42,7 +45,7 @@ def _resource(r: resources.Resource) -> Document:
 
 def storage_hash(r: resources.Resource) -> str:
     """A name for the stored form of a resource, which only has to differ where that differs."""
-    digest = hashlib.sha256(f"{r.group}/{r.version}/{r.kind}".encode()).digest()
+    digest = hashlib.sha256(f"{r.group}/{r.storage_version}/{r.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 
 
@@ -64,7 +67,7 @@ def _aggregated_resource(r: resources.Resource) -> Document:
         "responseKind": kind,
         "scope": "Namespaced" if r.namespaced else "Cluster",
         "singularResource": r.singular,
-        "verbs": sorted(r.verbs),
+        "verbs": sorted(r.advertised),
     }
     if r.short_names:
         found["shortNames"] = list(r.short_names)
@@ -83,29 +86,23 @@ def _aggregated_resource(r: resources.Resource) -> Document:
 
 
 class Discovery:
-    """The documents, cached by the catalog's generation."""
+    """The documents. Each is kept until what it tells of changes: a group's, when the group does."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._made: dict[tuple[str, ...], tuple[bytes, str]] = {}
-        self._generation = -1
+        self._made: dict[tuple[str, ...], tuple[int, bytes, str]] = {}
+        self._items: dict[tuple[str, str], tuple[int, bytes]] = {}
+        """Groups as the aggregated form has them, by that form's version and their name."""
+        self._versions: tuple[int, Mapping[str, list[str]]] = (-1, {})
 
     def answer(self, call: Call, address: str) -> Answer | None:
         """The answer for /api, /apis and below; None when the path names no group or version."""
         parts = tuple(p for p in call.info.path.split("/") if p)
-        if self._generation != self._catalog.generation:
-            self._made.clear()
-            self._generation = self._catalog.generation
         version = _wants_aggregated(call) if parts in (("api",), ("apis",)) else ""
-        key = (*parts, version)
-        made = self._made.get(key)
-        if made is None:
-            document = self._document(parts, version, address)
-            if document is None:
-                return None
-            body = codec.encode(document)
-            made = self._made[key] = (body, f'"{hashlib.sha256(body).hexdigest().upper()}"')
-        body, tag = made
+        found = self._kept(parts, version, address)
+        if found is None:
+            return None
+        body, tag = found
         if not version:
             return answers.of_json(call, body)
         headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "public"}
@@ -114,12 +111,28 @@ class Discovery:
             return answers.Document(b"", 304, headers={"ETag": tag, "Vary": "Accept"})
         return answers.Document(body, media=media, headers=headers)
 
-    def _document(self, parts: tuple[str, ...], version: str, address: str) -> Document | None:
+    def _kept(self, parts: tuple[str, ...], version: str, address: str) -> tuple[bytes, str] | None:
+        """A document and its ETag, made anew if what it tells of has changed."""
+        of_group = len(parts) > 1 and parts[0] == "apis"
+        generation = self._catalog.changed.get(parts[1], 0) if of_group else self._catalog.generation
+        key = (*parts, version)
+        made = self._made.get(key)
+        if made is None or made[0] != generation:
+            body = self._aggregated(version, core=parts == ("api",)) if version else self._document(parts, address)
+            if body is None:
+                self._made.pop(key, None)
+                return None
+            if len(self._made) > 2 * len(self._groups()) + _SPARE:
+                self._made.clear()  # groups come and go
+            made = self._made[key] = (generation, body, f'"{hashlib.sha256(body).hexdigest().upper()}"')
+        return made[1:]
+
+    def _document(self, parts: tuple[str, ...], address: str) -> bytes | None:
+        found = self._tree(parts, address)
+        return None if found is None else codec.encode(found)
+
+    def _tree(self, parts: tuple[str, ...], address: str) -> Document | None:
         match parts:
-            case ("api",) if version:
-                return self._aggregated(version, core=True)
-            case ("apis",) if version:
-                return self._aggregated(version, core=False)
             case ("api",):
                 where = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]
                 return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": where}
@@ -134,22 +147,22 @@ class Discovery:
                 return self._resources(group, v)
         return None
 
-    def _groups(self) -> dict[str, list[str]]:
-        return dict(self._catalog.versions())
+    def _groups(self) -> Mapping[str, list[str]]:
+        generation, found = self._versions
+        if generation != self._catalog.generation:
+            found = self._catalog.versions()
+            self._versions = (self._catalog.generation, found)
+        return found
 
     def _group(self, group: str) -> Document:
         versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._groups()[group]]
         return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
-    def _of(self, group: str, version: str) -> list[Served]:
-        found = [s for s in self._catalog if (s.resource.group, s.resource.version) == (group, version)]
-        return sorted(found, key=lambda s: s.plural)
-
     def _virtual(self, group: str, version: str) -> list[resources.Resource]:
         return [r for (g, v, _), r in resources.table().items() if (g, v) == (group, version) and self._catalog.is_virtual(r)]
 
     def _all(self, group: str, version: str) -> list[resources.Resource]:
-        found = [s.resource for s in self._of(group, version)] + self._virtual(group, version)
+        found = [s.resource for s in self._catalog.in_version(group, version)] + self._virtual(group, version)
         return sorted(found, key=lambda r: r.plural)
 
     def _resources(self, group: str, version: str) -> Document | None:
@@ -162,15 +175,25 @@ class Discovery:
         name = f"{group}/{version}" if group else version
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": listed}
 
-    def _aggregated(self, version: str, *, core: bool) -> Document:
-        items = []
-        for group, versions in self._groups().items():
-            if (group == "") != core:
-                continue
-            listed = [{"version": v, "resources": [_aggregated_resource(r) for r in self._all(group, v)], "freshness": "Current"} for v in versions]
+    def _aggregated(self, version: str, *, core: bool) -> bytes:
+        items = [self._item(version, group) for group in self._groups() if (group == "") == core]
+        if len(self._items) > 4 * len(self._groups()) + _SPARE:
+            self._items.clear()
+        head = b'{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/%b","metadata":{},"items":[' % version.encode()
+        return b"".join((head, b",".join(items), b"]}"))
+
+    def _item(self, form: str, group: str) -> bytes:
+        """A group as the aggregated form has it."""
+        changed = self._catalog.changed.get(group, 0)
+        held = self._items.get((form, group))
+        if held is None or held[0] != changed:
+            listed = [
+                {"version": v, "resources": [_aggregated_resource(r) for r in self._all(group, v)], "freshness": "Current"}
+                for v in self._groups()[group]
+            ]
             metadata = {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None}
-            items.append({"metadata": metadata, "versions": listed})
-        return {"kind": "APIGroupDiscoveryList", "apiVersion": f"apidiscovery.k8s.io/{version}", "metadata": {}, "items": items}
+            held = self._items[form, group] = (changed, codec.encode({"metadata": metadata, "versions": listed}))
+        return held[1]
 
 
 def _wants_aggregated(call: Call) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from navarch.apiserver import discovery
+from navarch.apiserver import answers, discovery
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
 from navarch.apiserver.endpoints import Endpoints
@@ -45,11 +45,24 @@ class Dispatch:
             raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
         if served is None:
             return reviews.handle(self.reviews, call)
+        if served.warnings:
+            call.warnings.extend(served.warnings)
+        return self._of_resource(call, served) if served.ready is None else self._when_ready(call, served)
+
+    def _of_resource(self, call: Call, served: Served) -> Answer | Awaitable[Answer]:
+        info = call.info
         if info.subresource:
             return self.subresources.answer(call, served)
         if not _serves(info, served):
             raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
         return self.verbs[info.verb](call, served)
+
+    async def _when_ready(self, call: Call, served: Served) -> Answer:
+        """An answer from a cache that may have to be waited for."""
+        assert served.ready is not None
+        await served.ready()
+        found = self._of_resource(call, served)
+        return found if isinstance(found, answers.KINDS) else await found
 
 
 def _serves(info: RequestInfo, served: Served) -> bool:

@@ -30,7 +30,7 @@ def list_head(api_version: str, kind: str, revision: int, token: str = "", remai
     if remaining:
         more += b',"remainingItemCount":%d' % remaining
     named = (kind.encode(), api_version.encode(), revision, more)
-    return b'{"kind":"%bList","apiVersion":"%b","metadata":{"resourceVersion":"%d"%b},"items":[' % named
+    return b'{"kind":"%b","apiVersion":"%b","metadata":{"resourceVersion":"%d"%b},"items":[' % named
 
 
 def join_list(api_version: str, kind: str, revision: int, bodies: Sequence[bytes], token: str = "", remaining: int = 0) -> bytes:

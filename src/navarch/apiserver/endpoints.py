@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import navarch
 from navarch.api import version as version_types
-from navarch.apiserver import answers, negotiation
+from navarch.apiserver import answers, background, negotiation
 from navarch.apiserver.answers import PLAIN, Answer, Document
 from navarch.apiserver.authn.tokens import TokenIssuer
 from navarch.apiserver.call import Call
@@ -21,6 +21,8 @@ from navarch.machinery import codec
 from navarch.machinery.openapi import documents
 
 _CHECKS = ("ping", "store", "caches", "bootstrap")
+_LARGE = 1 << 20
+"""Bytes that a document of everything is taken to have, wherever it is made."""
 
 
 @dataclass(slots=True)
@@ -121,29 +123,35 @@ def version() -> version_types.Info:
 
 
 class OpenApiDocuments:
-    """The OpenAPI documents: made from the type table when first asked for, with ETags."""
+    """The OpenAPI documents: made when first asked for, with ETags; made again when what they tell of changed."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._made: documents.Publisher | None = None
+        self._generation = -1
 
     @property
     def _publisher(self) -> documents.Publisher:
         if self._made is None:
-            versions = [(group, version) for group, found in self._catalog.versions().items() for version in found]
-            self._made = documents.Publisher(navarch.KUBERNETES_VERSION, versions)
+            builtin = {(s.resource.group, s.resource.version) for s in self._catalog if s.published is None}
+            self._made = documents.Publisher(navarch.KUBERNETES_VERSION, sorted(builtin | self._catalog.virtual_versions()))
+        if self._generation != self._catalog.generation:
+            self._made.set_custom([served.published() for served in self._catalog if served.published is not None])
+            self._generation = self._catalog.generation
         return self._made
 
     async def answer(self, call: Call) -> Answer:
         path = call.info.path.strip("/")
+        publisher = self._publisher
         if path == "openapi/v3":
-            return self._document(call, self._publisher.index(), negotiation.JSON)
+            return self._document(call, publisher.index(), negotiation.JSON)
         if path == "openapi/v2":
             accept = call.headers.get("Accept", "")
             if "proto-openapi.spec.v2" in accept:
-                return self._document(call, self._publisher.v2_protobuf(), documents.V2_PROTOBUF_ANSWERED)
-            return self._document(call, self._publisher.v2(), negotiation.JSON)
-        found = self._publisher.v3(path.removeprefix("openapi/v3/")) if path.startswith("openapi/v3/") else None
+                return self._document(call, await background.run(_LARGE, publisher.v2_protobuf), documents.V2_PROTOBUF_ANSWERED)
+            return self._document(call, await background.run(_LARGE, publisher.v2), negotiation.JSON)
+        place = path.removeprefix("openapi/v3/")
+        found = await background.run(publisher.weight(place), publisher.v3, place) if path.startswith("openapi/v3/") else None
         if found is None:
             raise not_found()
         return self._document(call, found, negotiation.JSON)

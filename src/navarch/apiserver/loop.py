@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from navarch.apiserver import bootstrap
+from navarch.apiserver.extensions import definitions
 from navarch.apiserver.http import connections
 from navarch.apiserver.http.forwarding import Sessions
 from navarch.apiserver.http.front import Front
@@ -84,8 +85,9 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Parts]:
         raise
     try:
         await bootstrap.run(parts.bootstrap)
-        parts.health.bootstrap = True
-        yield parts
+        async with definitions.serving(parts.definitions):
+            parts.health.bootstrap = True
+            yield parts
     finally:
         parts.watchers.end()
         listener.close()

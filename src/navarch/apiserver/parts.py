@@ -25,7 +25,9 @@ from navarch.apiserver.bootstrap import Bootstrap
 from navarch.apiserver.chain import Chain, pipeline
 from navarch.apiserver.dispatch import Dispatch, Verb
 from navarch.apiserver.endpoints import Endpoints, Health
+from navarch.apiserver.extensions import definitions
 from navarch.apiserver.extensions.clients import Calls, Transport
+from navarch.apiserver.extensions.converting import post
 from navarch.apiserver.history import Pasts
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kinds.strategy import Kept
@@ -63,6 +65,8 @@ class Parts:
     bootstrap: Bootstrap
     outward: Calls
     """Connections to what extends the server."""
+    definitions: definitions.Parts
+    """Custom resources."""
     calls: Chain
     """What answers calls."""
 
@@ -133,8 +137,10 @@ def make(options: Options, store: Store, transport: Transport) -> Parts:
     dispatch = Dispatch(verbs, Subresources(writer, special), reviews, endpoints)
     calls = Chain(pipeline(metrics, authenticator, authorizer, inflight, catalog, dispatch))
     bootstrap = Bootstrap(catalog, writer, options)
+    custom = definitions.Parts(catalog, storage, turns, watchers, writer, partial(post, outward))
     return Parts(
-        options, catalog, storage, authenticator, authorizer, admission, inflight, kubelets, numbers, watchers, health, bootstrap, outward, calls
+        options, catalog, storage, authenticator, authorizer, admission, inflight, kubelets, numbers, watchers, health, bootstrap, outward,
+        custom, calls,
     )  # fmt: skip
 
 

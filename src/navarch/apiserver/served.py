@@ -8,7 +8,8 @@ Upstream counterpart: the REST storages that pkg/controlplane installs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,8 @@ from navarch.apiserver.kinds import table
 from navarch.apiserver.kinds.strategy import Obj, Strategy
 from navarch.apiserver.shapes import Shape, Typed
 from navarch.apiserver.watch_cache import Cache, Entry
-from navarch.lib import integers
 from navarch.machinery import codec, schema
+from navarch.machinery.openapi.schemas import Custom
 
 ROOT = "/registry/"
 
@@ -38,6 +39,14 @@ class Served:
     request_shape: Shape
     convert_in: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     convert_out: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    inward: Callable[[bytes], Awaitable[bytes]] | None = None
+    """Makes an object's JSON what is stored of it, where the cache holds another version than that (custom resources)."""
+    ready: Callable[[], Awaitable[None]] | None = None
+    """Waits until the cache can be read; None where it always can."""
+    warnings: tuple[str, ...] = ()
+    """What everybody is told who asks for it: that the version is deprecated."""
+    published: Callable[[], Custom] | None = None
+    """What OpenAPI documents say of it, where no generated type does."""
     _converted: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     @property
@@ -96,10 +105,17 @@ class Catalog:
     def __init__(self, runtime_config: str = "") -> None:
         self._chosen = _settings(runtime_config)
         self._served: dict[tuple[str, str, str], Served] = {}
+        self._groups: dict[str, dict[str, tuple[Served, ...]]] = {}
+        """By group and plural, the versions of each resource, the preferred one first."""
         self._by_prefix: dict[str, list[Served]] = {}
+        """By prefix in the store, what is served from there: also in another group."""
         self.caches: dict[str, Cache] = {}
+        """By prefix, the caches that take the store's changes."""
         self.generation = 0
+        self.changed: dict[str, int] = {}
+        """By group, the generation at which it last changed."""
         self._build()
+        self._builtin = tuple(self._groups)
 
     def __iter__(self) -> Iterator[Served]:
         return iter(tuple(self._served.values()))
@@ -109,15 +125,16 @@ class Catalog:
 
     def of(self, group: str, plural: str) -> Served:
         """The preferred version of a resource. KeyError when it is not served."""
-        for (g, _, p), served in self._served.items():
-            if g == group and p == plural:
-                return served
-        raise KeyError(f"{plural}.{group}")
+        try:
+            return self._groups[group][plural][0]
+        except KeyError:
+            raise KeyError(f"{plural}.{group}") from None
 
     def by_kind(self, group: str, version: str, kind: str) -> Served | None:
-        for served in self._served.values():
-            r = served.resource
-            if (r.group, r.version, r.kind) == (group, version, kind):
+        """The resource of a kind."""
+        for plural in self._groups.get(group, ()):
+            served = self._served.get((group, version, plural))
+            if served is not None and served.resource.kind == kind:
                 return served
         return None
 
@@ -136,30 +153,64 @@ class Catalog:
         key = (group, version, plural)
         return resources.table().get(key) if key in table.VIRTUAL else None
 
+    @staticmethod
+    def virtual_versions() -> set[tuple[str, str]]:
+        """The groups and versions of what is answered without being stored."""
+        return {(group, version) for group, version, _ in table.VIRTUAL}
+
     def versions(self) -> Mapping[str, list[str]]:
-        """group → its versions, the preferred one first."""
-        found: dict[str, list[str]] = {}
-        for group, version, _ in (*self._served, *table.VIRTUAL):
-            if version not in found.setdefault(group, []):
-                found[group].append(version)
-        return {g: sorted(v, key=_preference) for g, v in found.items()}
+        """group → its versions, the preferred one first: built-in groups, then others by name."""
+        virtual: dict[str, set[str]] = {}
+        for group, version in self.virtual_versions():
+            virtual.setdefault(group, set()).add(version)
+        found = {}
+        for group in dict.fromkeys((*(g for g in self._builtin if g in self._groups), *virtual, *sorted(self._groups))):
+            held = {one.resource.version for served in self._groups.get(group, {}).values() for one in served}
+            found[group] = sorted(held | virtual.get(group, set()), key=preference)
+        return found
+
+    def in_version(self, group: str, version: str) -> list[Served]:
+        """What is served in a version of a group, by name."""
+        found = (one for served in self._groups.get(group, {}).values() for one in served if one.resource.version == version)
+        return sorted(found, key=lambda one: one.plural)
 
     def add(self, served: Served) -> None:
         r = served.resource
-        self._served[r.group, r.version, r.plural] = served
-        self._by_prefix.setdefault(served.cache.prefix, []).append(served)
         self.caches[served.cache.prefix] = served.cache
-        self.generation += 1
+        self.replace(r.group, r.plural, [*(s for s in self._of(r.group, r.plural) if s.resource.version != r.version), served])
 
     def remove(self, group: str, version: str, plural: str) -> None:
-        served = self._served.pop((group, version, plural), None)
-        if served is not None:
-            self._by_prefix[served.cache.prefix].remove(served)
-            self.generation += 1
+        self.replace(group, plural, [served for served in self._of(group, plural) if served.resource.version != version])
+
+    def replace(self, group: str, plural: str, served: Iterable[Served]) -> None:
+        """Serves a resource in these versions and no others, from one moment to the next."""
+        found = sorted(served, key=lambda one: preference(one.resource.version))
+        resources_of = self._groups.setdefault(group, {})
+        for one in resources_of.pop(plural, ()):
+            del self._served[group, one.resource.version, plural]
+            beside = self._by_prefix[one.cache.prefix]
+            beside.remove(one)
+            if not beside:
+                del self._by_prefix[one.cache.prefix]
+        if found:
+            resources_of[plural] = tuple(found)
+            self._served.update({(group, one.resource.version, plural): one for one in found})
+            for one in found:
+                self._by_prefix.setdefault(one.cache.prefix, []).append(one)
+        elif not resources_of:
+            del self._groups[group]
+        self._note(group)
+
+    def _of(self, group: str, plural: str) -> tuple[Served, ...]:
+        return self._groups.get(group, {}).get(plural, ())
+
+    def _note(self, group: str) -> None:
+        self.generation += 1
+        self.changed[group] = self.generation
 
     def _build(self) -> None:
         known = resources.table()
-        for key in sorted(known, key=lambda k: (k[0], _preference(k[1]), k[2])):
+        for key in sorted(known, key=lambda k: (k[0], preference(k[1]), k[2])):
             if not _enabled(key, self._chosen):
                 continue
             if key in table.VIRTUAL:
@@ -206,8 +257,13 @@ def _stable(version: str) -> bool:
     return "alpha" not in version and "beta" not in version
 
 
-def _preference(version: str) -> tuple[int, int, str]:
-    """Stable before beta before alpha, later before earlier."""
-    level = 2 if "alpha" in version else 1 if "beta" in version else 0
-    digits = version.removeprefix("v").split("alpha")[0].split("beta")[0]
-    return level, -int(digits) if integers.is_digits(digits) and len(digits) < 19 else 0, version
+_VERSION = re.compile(r"v(\d{1,18})(?:(alpha|beta)(\d{1,18}))?\Z", re.A)
+
+
+def preference(version: str) -> tuple[int, int, int, str]:
+    """Stable before beta before alpha before names of other forms, later before earlier."""
+    match = _VERSION.match(version)
+    if match is None:
+        return 3, 0, 0, version
+    level = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return level, -int(match[1]), -int(match[3] or 0), version

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from navarch.api import resources
+from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
 from navarch.apiserver.kinds.strategy import Obj
-from navarch.machinery import codec, schema
+from navarch.machinery import codec, schema, selectors
 
 _ENVELOPE = frozenset({"apiVersion", "kind", "metadata", "status"})
 
@@ -53,6 +54,9 @@ class Shape(Protocol):
 
     def set_scale(self, obj: Obj, replicas: int) -> None: ...
 
+    def scale_selector(self, obj: Obj) -> str | None:
+        """The selector of the pods that `status.replicas` counts, as text."""
+
 
 class Typed:
     """Objects that are structs of one generated type."""
@@ -93,3 +97,9 @@ class Typed:
 
     def set_scale(self, obj: Obj, replicas: int) -> None:
         obj.spec.replicas = replicas
+
+    def scale_selector(self, obj: Obj) -> str | None:
+        selector = obj.spec.selector if obj.spec else None
+        if isinstance(selector, meta_v1.LabelSelector):
+            return str(selectors.from_object(selector)) or None
+        return ",".join(f"{k}={v}" for k, v in sorted(selector.items())) if isinstance(selector, dict) else None

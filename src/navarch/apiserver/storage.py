@@ -124,6 +124,8 @@ class Storage:
 
     async def put(self, served: Served, name: str, namespace: str, value: bytes, expected: int, ttl: float | None = None) -> int | None:
         """Writes an object that has `expected` as its revision (0: does not exist). The new revision, or None on conflict."""
+        if served.inward is not None:
+            value = await served.inward(value)
         if len(value) > _MOST_BYTES:
             raise errors.RequestEntityTooLarge("Request entity too large: limit is 1572864")
         outcome = await self._commit(Put(served.store_key(name, namespace), value, expected, ttl))
@@ -149,7 +151,7 @@ class Storage:
 
         A cache that is leads every writer of the object into the same conflict for ever. Raises InternalError, and ends the server.
         """
-        cache = served.cache
+        cache = self.catalog.caches.get(served.cache.prefix, served.cache)
         entry = cache.get(key)
         if (entry.version if entry is not None else 0) != expected:
             return

@@ -107,6 +107,9 @@ class Peek:
         return name, namespace, metadata.labels or {}, fields
 
 
+_NAMES_ONLY = Peek(())
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -207,7 +210,7 @@ class Cache:
         self.prefix = prefix
         self.version = 0
         self.fields = frozenset((*(f.name for f in fields), "metadata.name", "metadata.namespace"))
-        self._peek = Peek(fields)
+        self._peek = Peek(fields) if fields else _NAMES_ONLY
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []
         self._by_label: dict[tuple[str, str], set[str]] = {}

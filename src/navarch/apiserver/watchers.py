@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from navarch.apiserver.answers import Sink
 from navarch.apiserver.streams import PIECE, Turns
-from navarch.apiserver.watch_cache import Event
+from navarch.apiserver.watch_cache import Cache, Event
 
 _log = logging.getLogger(__name__)
 Frame = Callable[[str, Event], bytes]
@@ -53,6 +53,12 @@ class Watchers:
         for watcher in self._all:
             watcher.end()
 
+    def end_of(self, cache: Cache) -> None:
+        """Ends all watches of a cache: it follows nothing any more, and who watches must begin again."""
+        for watcher in self._all:
+            if watcher.cache is cache:
+                watcher.end()
+
     def take(self, event: Event) -> None:
         """Counts one more who holds an event."""
         if not event.holders:
@@ -76,9 +82,10 @@ class Watchers:
 class Watcher:
     """One watch's client. `receive` takes events as they happen; `drain` writes what was held back."""
 
-    __slots__ = ("_frame", "_sink", "_watchers", "behind", "live", "over", "wake")
+    __slots__ = ("_frame", "_sink", "_watchers", "behind", "cache", "live", "over", "wake")
 
-    def __init__(self, sink: Sink, frame: Frame, watchers: Watchers) -> None:
+    def __init__(self, sink: Sink, frame: Frame, watchers: Watchers, cache: Cache | None = None) -> None:
+        self.cache = cache
         self._sink = sink
         self._frame = frame
         self._watchers = watchers
@@ -160,6 +167,8 @@ class Watcher:
             async with turns:
                 piece = self._next_piece()
             if not piece:
+                if self.behind:
+                    continue  # came while the turn ended
                 self.live = True
                 return
             try:

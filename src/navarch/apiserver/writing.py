@@ -266,8 +266,9 @@ def check_namespace(served: Served, namespace: str, metadata: meta_v1.ObjectMeta
 
 def check_create(served: Served, obj: Obj) -> None:
     """Raises Invalid unless metadata and the kind's own rules hold."""
-    problems = metadata_rules.validate(obj.metadata, served.resource.namespaced, served.strategy.name)
-    problems += served.strategy.validate(obj)
+    strategy = served.strategy
+    problems = metadata_rules.validate(obj.metadata, served.resource.namespaced, strategy.name, any_finalizer=strategy.any_finalizer)
+    problems += strategy.validate(obj)
     if problems:
         resource = served.resource
         raise field.invalid_error(resource.group, resource.kind, obj.metadata.name or obj.metadata.generateName or "", problems)
@@ -310,7 +311,7 @@ def check_update(served: Served, new: Obj, old: Obj, subresource: str = "") -> N
     elif subresource == "status":
         problems += strategy.validate_status(new, old)
     else:
-        problems += metadata_rules.validate(new.metadata, resource.namespaced, strategy.name)
+        problems += metadata_rules.validate(new.metadata, resource.namespaced, strategy.name, any_finalizer=strategy.any_finalizer)
         problems += strategy.validate_update(new, old)
     if problems:
         raise field.invalid_error(resource.group, resource.kind, new.metadata.name or "", problems)

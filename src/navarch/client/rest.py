@@ -64,6 +64,8 @@ class Request:
     silence: float | None = None
     """Seconds without a byte after which the connection is taken for dead: for answers that have no end."""
     accept: str = "application/json"
+    if_none_match: str = ""
+    """The ETag of what is known already: the answer may be that it still holds (304)."""
 
     @property
     def target(self) -> str:
@@ -117,6 +119,8 @@ class Client:
         headers: dict[str, str] = {"Accept-Encoding": "identity", "Accept": request.accept}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
+        if request.if_none_match:
+            headers["If-None-Match"] = request.if_none_match
         if token := self.config.bearer():
             headers["Authorization"] = f"Bearer {token}"
         return headers

@@ -28,8 +28,20 @@ from navarch.lib import integers
 from navarch.machinery import yaml_json
 
 T = TypeVar("T", bound=msgspec.Struct)
-_encoder = msgspec.json.Encoder()
+
+
+def _fields(value: Any) -> Any:
+    """What is written of an object that is no struct: it says so itself (`json_fields`)."""
+    try:
+        return value.json_fields()
+    except AttributeError:
+        raise NotImplementedError(f"{type(value).__name__} has no form in JSON") from None
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_fields)
 encode: Callable[[Any], bytes] = _encoder.encode
+encode_sorted: Callable[[Any], bytes] = msgspec.json.Encoder(order="deterministic").encode
+"""JSON with the keys of dicts in order, as Go writes maps."""
 _decode_any = msgspec.json.Decoder().decode
 _GO_KINDS = {"str": "string", "int": "number", "float": "number", "bool": "bool", "object": "object", "array": "array", "null": "null"}
 _MESSAGE = re.compile(r"(.*?)(?: - at `(.*)`)?\Z", re.S)
@@ -69,10 +81,7 @@ def decode(kind: type[T], data: bytes) -> T:
 def decode_reporting(kind: type[T], data: bytes) -> tuple[T, list[str]]:
     """An object from JSON, and what a strict reader objects to: `unknown field "spec.x"`, `duplicate field "spec.y"`."""
     problems: list[str] = []
-    try:
-        tree = _decode_any(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DecodeError(_syntax(data, error)) from None
+    tree = decoded_tree(data)
     clean: T | None
     try:
         clean = decoder(kind).decode(data)
@@ -109,7 +118,15 @@ def tree(data: bytes) -> Any:
     return _decode_any(data)
 
 
-def to_tree(value: msgspec.Struct | dict[str, Any]) -> dict[str, Any]:
+def decoded_tree(data: bytes) -> Any:
+    """Builtin values from a client's JSON. DecodeError, in Go's words, when it is none."""
+    try:
+        return _decode_any(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DecodeError(_syntax(data, error)) from None
+
+
+def to_tree(value: Any) -> dict[str, Any]:
     """An object as builtin values; always new at every level."""
     made: dict[str, Any] = _decode_any(encode(value))
     return made

@@ -183,6 +183,25 @@ async def test_what_was_held_back_is_written_in_order_when_the_client_reads_agai
     assert len(transport.taken) == sum(1000 + n for n in range(1, 500))
 
 
+async def test_an_event_that_comes_while_the_last_turn_ends_is_written_too() -> None:
+    everyone = watchers.Watchers()
+    reader, transport = watcher(everyone)
+    reader.live = False
+    happened: list[bool] = []
+
+    class LastMoment(streams.Turns):
+        """Between what was found to be nothing and the end of the turn, something happens."""
+
+        async def __aexit__(self, *left: object) -> None:
+            await super().__aexit__(*left)
+            if not happened:
+                happened.append(True)
+                reader.receive([("ADDED", event(1, 1000))])
+
+    await reader.drain(LastMoment())
+    assert reader.live and not reader.behind and len(transport.taken) == 1000
+
+
 def test_the_history_of_a_cache_is_bounded_in_bytes() -> None:
     from navarch.store.interface import Change
 

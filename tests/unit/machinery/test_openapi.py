@@ -100,7 +100,7 @@ def test_operation_ids_are_distinct() -> None:
 
 FOO = Custom(
     group="x.io", version="v1", plural="foos", kind="Foo", list_kind="FooList", namespaced=True,
-    schema=RECORDED["custom"]["crd"], subresources=("status",),
+    document=json.dumps(RECORDED["custom"]["crd"]).encode(), subresources=("status",),
 )  # fmt: skip
 
 
@@ -111,14 +111,14 @@ def test_schemas_of_custom_resources() -> None:
 
 def test_descriptions_of_custom_resources_are_published() -> None:
     told = {"type": "object", "description": "A foo.", "properties": {"spec": {"type": "object", "description": "What it is."}}}
-    made = schemas.of_custom(dataclasses.replace(FOO, schema=told), V2)
+    made = schemas.of_custom(dataclasses.replace(FOO, document=json.dumps(told).encode()), V2)
     assert made["io.x.v1.Foo"]["description"] == "A foo."
     assert made["io.x.v1.Foo"]["properties"]["spec"] == {"type": "object", "description": "What it is."}
 
 
 def test_a_custom_resource_that_keeps_unknown_fields_names_none_in_v2() -> None:
     kept = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"spec": {"type": "object"}}}
-    loose = dataclasses.replace(FOO, schema=kept)
+    loose = dataclasses.replace(FOO, document=json.dumps(kept).encode())
     assert schemas.of_custom(loose, V2)["io.x.v1.Foo"] == {
         "type": "object", "x-kubernetes-group-version-kind": [{"group": "x.io", "kind": "Foo", "version": "v1"}],
     }  # fmt: skip

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import structs
+
 from navarch.api.meta import v1 as meta_v1
 from navarch.machinery import codec, field, names
 from navarch.machinery.field import Problem
@@ -16,8 +18,10 @@ _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _IMMUTABLE = "field is immutable"
 
 
-def validate(metadata: meta_v1.ObjectMeta, namespaced: bool, name_form: Callable[[str], Sequence[str]]) -> list[Problem]:
-    """Problems of an object's metadata."""
+def validate(
+    metadata: meta_v1.ObjectMeta, namespaced: bool, name_form: Callable[[str], Sequence[str]], *, any_finalizer: bool = False
+) -> list[Problem]:
+    """Problems of an object's metadata. `any_finalizer`: finalizers need not be qualified by a domain."""
     found: list[Problem] = []
     if metadata.generateName:
         prefix = metadata.generateName.removesuffix("-") or metadata.generateName
@@ -40,8 +44,15 @@ def validate(metadata: meta_v1.ObjectMeta, namespaced: bool, name_form: Callable
     if metadata.ownerReferences:
         found += _owners(metadata.ownerReferences)
     if metadata.finalizers:
-        found += _finalizers(metadata.finalizers)
+        found += _finalizers(metadata.finalizers, any_finalizer)
     return found
+
+
+def embedded(metadata: meta_v1.ObjectMeta, path: str) -> list[Problem]:
+    """Problems of the metadata of an object within an object, which stands at a path and need not have a name."""
+    nameless = structs.replace(metadata, name=metadata.name or "fakename")
+    found = validate(nameless, metadata.namespace is not None, names.path_segment, any_finalizer=True)
+    return [Problem(p.reason, path + p.field.removeprefix("metadata"), p.value, p.detail) for p in found]
 
 
 def labels(values: Mapping[str, str], path: str) -> list[Problem]:
@@ -79,11 +90,11 @@ def _owners(owners: Sequence[meta_v1.OwnerReference]) -> list[Problem]:
     return found
 
 
-def _finalizers(values: Sequence[str]) -> list[Problem]:
+def _finalizers(values: Sequence[str], any_name: bool) -> list[Problem]:
     found: list[Problem] = []
     for i, value in enumerate(values):
         found += (field.invalid(f"metadata.finalizers[{i}]", value, p) for p in names.qualified_name(value))
-        if "/" not in value and value not in _STANDARD_FINALIZERS and not names.qualified_name(value):
+        if not any_name and "/" not in value and value not in _STANDARD_FINALIZERS and not names.qualified_name(value):
             detail = "name is neither a standard finalizer name nor is it fully qualified"
             found.append(field.invalid(f"metadata.finalizers[{i}]", value, detail))
     if "orphan" in values and "foregroundDeletion" in values:

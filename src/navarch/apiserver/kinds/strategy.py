@@ -109,6 +109,11 @@ def no_update_rules(new: Obj, old: Obj) -> list[Problem]:
     return []
 
 
+def no_warnings(new: Obj, old: Obj | None) -> list[str]:
+    del new, old
+    return []
+
+
 def no_conditions(tree: Tree) -> list[Tree]:
     del tree
     return []
@@ -153,11 +158,17 @@ class Strategy:
 
     validate_update: Callable[[Obj, Obj], list[Problem]] = no_update_rules
     validate_status: Callable[[Obj, Obj], list[Problem]] = no_update_rules
+    warnings: Callable[[Obj, Obj | None], list[str]] = no_warnings
+    """What a writer is told of a new object, or of one that replaces another."""
+
     subresources: Mapping[str, Part] = field(default_factory=dict)
     """The subresources that change a part of the object, other than status."""
 
     name: Callable[[str], tuple[str, ...]] = names.dns_subdomain
     """The problems of a name: the form that names have."""
+
+    any_finalizer: bool = False
+    """Finalizers need not be qualified by a domain."""
 
     columns: Sequence[Column] = DEFAULT
     """What tables show."""

@@ -17,7 +17,7 @@ from navarch.apiserver.served import Served
 from navarch.apiserver.verbs import get, patch
 from navarch.apiserver.verbs.write import Writer, author_of
 from navarch.apiserver.watch_cache import Entry
-from navarch.machinery import codec, errors, field, selectors
+from navarch.machinery import codec, errors, field
 
 
 class _Scales:
@@ -53,15 +53,8 @@ def scale_from(served: Served, obj: Obj, version: str) -> autoscaling_v1.Scale:
     made.metadata = meta_v1.ObjectMeta(name=m.name, namespace=m.namespace, uid=m.uid, resourceVersion=version, creationTimestamp=m.creationTimestamp)
     spec, status = served.shape.scale(obj)
     made.spec = autoscaling_v1.ScaleSpec(replicas=spec)
-    made.status = autoscaling_v1.ScaleStatus(replicas=status or 0, selector=_selector(obj))
+    made.status = autoscaling_v1.ScaleStatus(replicas=status or 0, selector=served.shape.scale_selector(obj))
     return made
-
-
-def _selector(obj: Obj) -> str | None:
-    selector = getattr(getattr(obj, "spec", None), "selector", None)
-    if isinstance(selector, meta_v1.LabelSelector):
-        return str(selectors.from_object(selector)) or None
-    return ",".join(f"{k}={v}" for k, v in sorted(selector.items())) if isinstance(selector, dict) else None
 
 
 async def handle(writer: Writer, call: Call, served: Served) -> Answer:
@@ -125,12 +118,14 @@ async def _apply(writer: Writer, call: Call, served: Served, wanted: autoscaling
         new = served.decode(codec.encode(old))
         served.shape.set_scale(new, replicas)
         new.metadata.resourceVersion = metadata.resourceVersion
-        if metadata.uid:
-            new.metadata.uid = metadata.uid
+        if metadata.uid and metadata.uid != old.metadata.uid:
+            why = f"Precondition failed: UID in precondition: {metadata.uid}, UID in object meta: {old.metadata.uid}"
+            raise errors.conflict(served.group, served.plural, info.name, why)
         return new
 
     info = call.info
     author = author_of(call)
-    changed = await writer.change(author, served, info.name, info.namespace, make, subresource="scale", view=_VIEW)
+    # The rest of the object is the current one's: whoever insists on no revision need not name one, of kinds that ask for it either.
+    changed = await writer.change(author, served, info.name, info.namespace, make, subresource="scale", patch=True, view=_VIEW)
     obj = served.decode(changed.body)
     return scale_from(served, obj, obj.metadata.resourceVersion)

@@ -52,10 +52,17 @@ def _config(call: Call, served: Served, data: bytes) -> Tree:
     if not call.query.get("fieldManager"):
         problem = field.required("fieldManager", "is required for apply patch")
         raise field.invalid_error("meta.k8s.io", "PatchOptions", "", [problem])
+    how = writing.field_validation(call)
     try:
-        config = codec.from_yaml(data)
+        text, repeated = codec.json_from_yaml(data)
+        config = codec.tree(text)
     except codec.DecodeError as error:
         raise errors.BadRequest(f"error decoding YAML: {error}") from None
+    told = [f"error converting YAML to JSON: {problem}" for problem in repeated]
+    if told and how == "Strict":
+        raise errors.BadRequest(f"error strict decoding YAML: {told[0]}")
+    if how == "Warn":
+        call.warnings.extend(told)
     if not isinstance(config, dict):
         raise errors.BadRequest("error decoding YAML: the configuration is no object")
     info = call.info

@@ -73,7 +73,7 @@ async def collection(writer: Writer, storage: Storage, call: Call, served: Serve
             continue
     resource = served.resource
     bodies = [served.body(e) for e in entries]
-    return answers.of_json(call, documents.join_list(resource.group_version, resource.kind, storage.revision, bodies))
+    return answers.of_json(call, documents.join_list(resource.group_version, resource.list_kind, storage.revision, bodies))
 
 
 async def options_of(call: Call) -> meta_v1.DeleteOptions:

@@ -83,6 +83,8 @@ def scope_of(call: Call, served: Served) -> Scope:
         terms = tuple(selectors.FieldRequirement(_stored_field(t.field), t.equal, t.value) for t in terms)
     for term in terms:
         if term.field not in served.cache.fields:
+            if served.shape.custom:
+                raise errors.BadRequest(f"field label not supported: {term.field}")
             if set(served.cache.fields) <= {"metadata.name", "metadata.namespace"}:
                 raise errors.BadRequest(f'"{term.field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
             version = f"{served.group}/{served.resource.version}"
@@ -116,8 +118,8 @@ def _plain(served: Served, lists: Lists, page: Page) -> Answer:
     bodies = [e.body for e in page.entries]
     size = sum(map(len, bodies))
     if size <= _WHOLE:
-        return Document(documents.join_list(resource.group_version, resource.kind, page.revision, bodies, page.token, page.remaining))
-    head, tail = documents.list_head(resource.group_version, resource.kind, page.revision, page.token, page.remaining), b"]}\n"
+        return Document(documents.join_list(resource.group_version, resource.list_kind, page.revision, bodies, page.token, page.remaining))
+    head, tail = documents.list_head(resource.group_version, resource.list_kind, page.revision, page.token, page.remaining), b"]}\n"
     length = len(head) + size + len(bodies) - 1 + len(tail)
     return Pieces(streams.pieces(_joined(head, bodies, tail), lists.turns), negotiation.JSON, length)
 
@@ -139,7 +141,7 @@ def _made(lists: Lists, call: Call, served: Served, form: negotiation.Accepted, 
     if page.remaining:
         metadata["remainingItemCount"] = page.remaining
     bodies = (served.body(e) for e in page.entries)
-    version, kind = served.resource.group_version, f"{served.resource.kind}List"
+    version, kind = served.resource.group_version, served.resource.list_kind
     items = "items"
     if form.shape == "Table":
         rows = tables.Rows(call, served)

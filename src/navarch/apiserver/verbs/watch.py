@@ -101,7 +101,7 @@ class _Watch:
 
     async def run(self, sink: Sink) -> None:
         served, watches = self.served, self.watches
-        watcher = watchers.Watcher(sink, self.frame, watches.watchers)
+        watcher = watchers.Watcher(sink, self.frame, watches.watchers, served.cache)
         try:
             while not self.initial and (late := served.cache.since(self.reached)) is None:
                 more, self.reached = await _past(served, watches, self.reached)

@@ -156,6 +156,7 @@ class Writer:
         try:
             await background.run(author.size, writing.check_create, served, obj)
             await self._admission.validate(attributes)
+            author.warnings.extend(strategy.warnings(obj, None))
             return await self._insert(author, served, obj)
         finally:
             if finish is not None:
@@ -240,6 +241,8 @@ class Writer:
                 writing.count_generation(served, new, old)
             await background.run(size, writing.check_update, served, new, old, subresource)
             await self._admission.validate(attributes)
+            if not subresource:
+                author.warnings.extend(served.strategy.warnings(new, old))
             return await self._write(author, served, entry, new, old)
         finally:
             if finish is not None:

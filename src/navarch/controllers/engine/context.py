@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from navarch.api.scalars import Object
+from navarch.client.discovery import Discovery
 from navarch.client.events import Recorder
 from navarch.client.index import Handle, Indexer
 from navarch.client.informer import Informer
@@ -42,6 +43,7 @@ class Context:
         self.recorder = recorder
         self.settings = settings if settings is not None else Settings()
         self.clock = client.clock
+        self.discovery = Discovery(client)
         self._informers: dict[type[Object], Informer[Any]] = {}
 
     def informer(self, kind: type[T]) -> Informer[T]:

@@ -29,7 +29,8 @@ from navarch.objects.partial import Metadata, Owner
 _log = logging.getLogger(__name__)
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _IGNORED = frozenset({("", "events"), ("events.k8s.io", "events")})
-_RESYNC_SECONDS = 15.0
+_COLLECTED = frozenset({"delete", "list", "watch"})
+_RESYNC_SECONDS = 5.0
 
 
 class GarbageCollector(Reconciler):
@@ -61,7 +62,7 @@ class GarbageCollector(Reconciler):
             while True:
                 try:
                     await self._follow(group)
-                except (errors.ApiError, Unreachable) as error:
+                except (errors.ApiError, codec.DecodeError, Unreachable) as error:
                     _log.debug("discovery: %s", error)
                 await self._context.clock.sleep(_RESYNC_SECONDS)
 
@@ -102,23 +103,14 @@ class GarbageCollector(Reconciler):
                 self._monitors[kind] = group.start(f"{self.name} {kind.plural}", self._monitor(kind))
 
     async def _discover(self) -> list[Kind]:
-        client = self._context.client
-        groups = codec.decode(meta_v1.APIGroupList, await client.request("GET", "/apis"))
-        versions = [("", "v1", "/api/v1")]
-        for g in groups.groups or ():
-            if g.preferredVersion is not None:
-                versions.append((g.name or "", g.preferredVersion.version or "", f"/apis/{g.preferredVersion.groupVersion}"))
-        found = []
-        for group, version, path in versions:
-            try:
-                listed = codec.decode(meta_v1.APIResourceList, await client.request("GET", path))
-            except errors.ApiError:
-                found += [k for k in self._kinds.values() if (k.group, k.version) == (group, version)]
-                continue
-            for r in listed.resources or ():
-                if "/" not in (r.name or "") and {"delete", "list", "watch"} <= set(r.verbs or ()) and (group, r.name) not in _IGNORED:
-                    found.append(Kind(group, version, r.name or "", r.kind or "", bool(r.namespaced)))
-        return found
+        """The kinds that can be followed and deleted; of groups that cannot be asked just now, those that were known."""
+        found = await self._context.discovery.resources()
+        known = [k for k in self._kinds.values() if k.api_version in found.stale]
+        return known + [
+            Kind(r.group, r.version, r.plural, r.kind, r.namespaced)
+            for r in found.resources
+            if r.verbs >= _COLLECTED and (r.group, r.plural) not in _IGNORED and r.group_version not in found.stale
+        ]
 
     async def _monitor(self, kind: Kind) -> None:
         def listed(found: list[Metadata]) -> None:

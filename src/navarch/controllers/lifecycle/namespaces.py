@@ -13,6 +13,7 @@ import msgspec
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.client.discovery import Resource
 from navarch.client.rest import Request
 from navarch.controllers.core import namespaces
 from navarch.controllers.engine.context import Context
@@ -22,6 +23,7 @@ from navarch.objects import meta
 
 _FINALIZER = "kubernetes"
 _PODS = ("", "pods")
+_DELETABLE = frozenset({"list", "delete"})
 
 
 class _Item(msgspec.Struct):
@@ -61,47 +63,31 @@ class NamespaceController(Reconciler):
     async def _empty(self, namespace: str) -> namespaces.Remains:
         remains = namespaces.Remains()
         resources = await self._resources(remains)
-        pods = [r for r in resources if r[:2] == _PODS]
-        for group, plural, path, collective in pods:
-            await self._delete_all(namespace, group, plural, path, collective, remains)
+        for resource in resources:
+            if (resource.group, resource.plural) == _PODS:
+                await self._delete_all(namespace, resource, remains)
         if remains.resources:
             return remains
-        for group, plural, path, collective in resources:
-            if (group, plural) != _PODS:
-                await self._delete_all(namespace, group, plural, path, collective, remains)
+        for resource in resources:
+            if (resource.group, resource.plural) != _PODS:
+                await self._delete_all(namespace, resource, remains)
         return remains
 
-    async def _resources(self, remains: namespaces.Remains) -> list[tuple[str, str, str, bool]]:
-        """(group, plural, URL prefix, whether deletecollection works) of every namespaced resource that can be listed and deleted."""
-        found: list[tuple[str, str, str, bool]] = []
-        seen: set[tuple[str, str]] = set()
-        client = self._context.client
-        groups = codec.decode(meta_v1.APIGroupList, await client.request("GET", "/apis"))
-        prefixes = [("", "/api/v1")] + [
-            (g.name or "", f"/apis/{g.preferredVersion.groupVersion}") for g in groups.groups or () if g.preferredVersion is not None
-        ]
-        for group, prefix in prefixes:
-            try:
-                listed = codec.decode(meta_v1.APIResourceList, await client.request("GET", prefix))
-            except errors.ApiError as error:
-                remains.discovery.append(f"{prefix}: {error}")
-                continue
-            for resource in listed.resources or ():
-                verbs = resource.verbs or ()
-                key = (group, resource.name or "")
-                if resource.namespaced and "/" not in key[1] and {"list", "delete"} <= set(verbs) and key not in seen:
-                    seen.add(key)
-                    found.append((*key, prefix, "deletecollection" in verbs))
-        return found
+    async def _resources(self, remains: namespaces.Remains) -> list[Resource]:
+        """Every namespaced resource that can be listed and deleted."""
+        found = await self._context.discovery.resources()
+        remains.discovery += (f"unable to retrieve the complete list of server APIs: {stale}: stale GroupVersion discovery" for stale in found.stale)
+        return [r for r in found.resources if r.namespaced and r.verbs >= _DELETABLE]
 
-    async def _delete_all(self, namespace: str, group: str, plural: str, prefix: str, collective: bool, remains: namespaces.Remains) -> None:
-        path = f"{prefix}/namespaces/{namespace}/{plural}"
+    async def _delete_all(self, namespace: str, resource: Resource, remains: namespaces.Remains) -> None:
+        group, plural = resource.group, resource.plural
+        path = f"{resource.prefix}/namespaces/{namespace}/{plural}"
         client = self._context.client
         try:
             items = self._items(await client.send(Request("GET", path)))
             if not items:
                 return
-            if collective:
+            if "deletecollection" in resource.verbs:
                 body = b'{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}'
                 await client.send(Request("DELETE", path, body=body))
             else:

@@ -17,6 +17,7 @@ import msgspec
 from navarch.api import resources
 from navarch.api.core import v1 as core_v1
 from navarch.api.scalars import Object
+from navarch.client import partial
 from navarch.client.informer import Change, Deleted, Modified
 from navarch.client.rest import Request
 from navarch.controllers.engine.context import Context
@@ -34,10 +35,17 @@ _COUNTED: tuple[type[Object], ...] = (
     core_v1.ResourceQuota,
 )
 _RECOUNT_SECONDS = 300.0
+_UNWATCHED_SECONDS = 10.0
+"""How soon a quota is counted again that limits what is not watched: any resource there may be."""
 _COUNT = "count/"
 
 
+class _More(msgspec.Struct):
+    remainingItemCount: int = 0
+
+
 class _Count(msgspec.Struct):
+    metadata: _More = msgspec.field(default_factory=_More)
     items: list[msgspec.Raw] | None = None
 
 
@@ -73,7 +81,7 @@ class QuotaController(Reconciler):
         status = core_v1.ResourceQuotaStatus(hard=hard, used=usage.total(parts, hard))
         if not _same(status, quota.status):
             await self._context.client.update_status(msgspec.structs.replace(quota, status=status))
-        return _RECOUNT_SECONDS
+        return _UNWATCHED_SECONDS if any(name.startswith(_COUNT) and not _watched(name) for name in hard) else _RECOUNT_SECONDS
 
     def _known(self, quota: core_v1.ResourceQuota, spec: core_v1.ResourceQuotaSpec) -> list[usage.Usage]:
         """What the watched objects use, but for plain counts."""
@@ -90,14 +98,21 @@ class QuotaController(Reconciler):
     async def _counted(self, namespace: str, what: str) -> int:
         """How many objects of `plural.group` a namespace has; 0 when there is no such resource."""
         plural, _, group = what.partition(".")
-        resource = next((r for (g, _, p), r in resources.table().items() if (g, p) == (group, plural) and "list" in r.verbs), None)
-        if resource is None:
+        resource = await self._context.discovery.resource(group, plural)
+        if resource is None or not resource.namespaced or "list" not in resource.verbs:
             return 0
+        path = f"{resource.prefix}/namespaces/{namespace}/{plural}"
         try:
-            data = await self._context.client.send(Request("GET", resource.path(namespace=namespace)))
+            data = await self._context.client.send(Request("GET", path, (("limit", "1"),), accept=partial.LIST))
         except errors.NotFound:
             return 0
-        return len(msgspec.json.decode(data, type=_Count).items or ())
+        listed = msgspec.json.decode(data, type=_Count)
+        return len(listed.items or ()) + listed.metadata.remainingItemCount
+
+
+def _watched(name: str) -> bool:
+    """Whether what a name counts is watched, so that changes of it are heard of."""
+    return name.removeprefix(_COUNT) in {resources.of(kind).plural for kind in _COUNTED}
 
 
 def _limits_changed(change: Change[Any]) -> bool:

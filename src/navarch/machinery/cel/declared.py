@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from navarch.machinery.cel import types
-from navarch.machinery.cel.escaping import escape
+from navarch.machinery.cel.escaping import RESERVED, escape
 from navarch.machinery.cel.types import Type
 from navarch.machinery.structural.schema import Structural
 
@@ -115,6 +115,8 @@ def _object(schema: Structural, name: str) -> Declared:
             continue
         if escaped is not None:
             fields[escaped], names[escaped] = declared, field
+        if field in RESERVED:  # a field may be selected by such a name as well
+            fields[field], names[field] = declared, field
         if field in schema.values.required and inner.default is None:
             fewest += len(field) + declared.fewest + 4
     made = Declared(types.DYN, 0, fewest, fields, names, schema=schema)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -87,61 +88,91 @@ def v2(customs: Sequence[Custom] = (), versions: Sequence[tuple[str, str]] | Non
     resources: list[paths.Resource] = []
     for group, version in builtin_versions() if versions is None else versions:
         resources += paths.of_facts(facts(), group, version)
-    resources += [resource for custom in customs for resource in paths.of_custom(custom)]
     definitions: Tree = {}
-    for custom in customs:
-        definitions |= schemas.of_custom(custom, V2)
     for name in schemas.closure(paths.types_of(resources) | {schemas.OBJECT_META, schemas.LIST_META}):
         definitions[name] = schemas.of_type(name, V2)
     found = paths.of_resources(resources, V2)
-    served = {(resource.group, resource.version) for resource in resources if not resource.custom}
+    served = {(resource.group, resource.version) for resource in resources}
     for place in sorted({*paths.ROOTS, *(f"apis/{group}" for group, _ in served if group), *(v3_path(*version) for version in served)}):
         document = paths.discovery_at(place)
         found |= paths.of_discovery(document, V2)
         definitions |= {each: schemas.of_type(each, V2) for each in schemas.closure([document.type_name])}
+    for custom in customs:
+        part = v2_part(custom)
+        found |= part["paths"]
+        definitions |= part["definitions"]
     return {
         "swagger": "2.0",
         "info": INFO,
-        "paths": found,
         "definitions": dict(sorted(definitions.items())),
         "parameters": paths.shared_parameters(),
         "securityDefinitions": SECURITY,
         "security": [{"BearerToken": []}],
+        "paths": found,
     }
+
+
+def v2_part(custom: Custom) -> Tree:
+    """What a custom resource adds to the v2 document: paths and definitions. The types that it refers to are there for the built-in ones."""
+    return {"paths": paths.of_resources(paths.of_custom(custom), V2), "definitions": schemas.of_custom(custom, V2)}
 
 
 # ---- what a server answers -----------------------------------------------------------------------------------------
 
 
+class Part(NamedTuple):
+    """What a custom resource adds to the v2 document, compressed: there may be thousands, and seldom does anybody ask."""
+
+    paths: bytes
+    definitions: bytes
+    protobuf: bytes
+
+
 class Publisher:
     """The documents of a server. `release` is anything that changes when the program does; `versions` the built-in group versions
-    it serves (all, if not given)."""
+    it serves (all, if not given).
+
+    Documents are made when they are asked for, which may be in a thread: what is asked for belongs to what was set last before.
+    """
 
     def __init__(self, release: str, versions: Sequence[tuple[str, str]] | None = None) -> None:
         self._release = release
         self._versions = builtin_versions() if versions is None else sorted(versions)
         self._customs: tuple[Custom, ...] = ()
+        self._by_path: dict[str, tuple[Custom, ...]] = {}
+        self._digests: dict[Custom, str] = {}
+        self._parts: dict[Custom, Part] = {}
         self._made: dict[str, Document] = {}
+        self._index: Document | None = None
 
-    def set_custom(self, customs: Sequence[Custom]) -> None:
+    def set_custom(self, customs: Iterable[Custom]) -> None:
         """The custom resources served from now on. Documents they do not touch stay."""
-        before = {path: self._etag(path) for path in self._made}
-        self._customs = tuple(sorted(customs, key=lambda custom: (custom.group, custom.version, custom.plural)))
-        self._made = {path: self._made[path] for path, etag in before.items() if etag == self._etag(path)}
+        found = tuple(sorted(customs, key=lambda custom: (custom.group, custom.version, custom.plural)))
+        if found == self._customs:
+            return
+        self._customs = found
+        known = self._digests
+        self._digests = {custom: known.get(custom) or digest(msgspec.json.encode(seen(custom)))[:32] for custom in found}
+        self._parts = {custom: part for custom, part in self._parts.items() if custom in self._digests}
+        by_path: dict[str, list[Custom]] = {}
+        for custom in found:
+            by_path.setdefault(v3_path(custom.group, custom.version), []).append(custom)
+        self._by_path = {path: tuple(customs) for path, customs in by_path.items()}
+        self._made = {path: made for path, made in self._made.items() if made.etag == self._etag(path)}
+        self._index = None
 
     def index(self) -> Document:
         """What `/openapi/v3` answers."""
-        found = {}
-        for path in self.v3_paths():
-            found[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._etag(path)}"}
-        data = msgspec.json.encode({"paths": found})
-        return Document(data, digest(data))
+        if self._index is None:
+            found = {path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._etag(path)}"} for path in self.v3_paths()}
+            data = msgspec.json.encode({"paths": found})
+            self._index = Document(data, digest(data))
+        return self._index
 
     def v3_paths(self) -> list[str]:
         """The places below `/openapi/v3/` that have a document."""
-        versions = {*self._versions, *((custom.group, custom.version) for custom in self._customs)}
-        groups = {f"apis/{group}" for group, _ in versions if group}
-        return sorted({*paths.ROOTS, *groups, *(v3_path(group, version) for group, version in versions)})
+        places = {*paths.ROOTS, *self._by_path, *(v3_path(group, version) for group, version in self._versions)}
+        return sorted({*places, *(f"apis/{place.split('/')[1]}" for place in places if place.startswith("apis/"))})
 
     def v3(self, path: str) -> Document | None:
         """What `/openapi/v3/PATH` answers; None for a place that has no document."""
@@ -149,41 +180,76 @@ class Publisher:
             return None
         return self._kept(path, lambda: msgspec.json.encode(self._v3_tree(path)))
 
+    def weight(self, path: str) -> int:
+        """Bytes of schemas that a document is made of, about: whether it is worth a thread."""
+        return sum(memoryview(custom.document).nbytes for custom in self._by_path.get(path, ()))
+
     def _v3_tree(self, path: str) -> Tree:
         parts = path.split("/")
         if path in paths.ROOTS or len(parts) < 2 or (parts[0] == "apis" and len(parts) == 2):
             return v3_root(path)
         group, version = (parts[1], parts[2]) if parts[0] == "apis" else ("", parts[1])
-        return v3(group, version, self._customs_of(group, version), builtin=(group, version) in self._versions)
+        return v3(group, version, self._by_path.get(path, ()), builtin=(group, version) in self._versions)
 
     def v2(self) -> Document:
         """What `/openapi/v2` answers as JSON."""
-        return self._kept("v2", lambda: msgspec.json.encode(v2(self._customs, self._versions)))
+        return self._kept("v2", self._v2_json)
 
     def v2_protobuf(self) -> Document:
         """What `/openapi/v2` answers as protobuf; the same ETag."""
-        data = self._kept("v2 protobuf", lambda: gnostic.encode(v2(self._customs, self._versions))).data
+        data = self._kept("v2 protobuf", self._v2_protobuf).data
         return Document(data, self._etag("v2"))
 
-    def _customs_of(self, group: str, version: str) -> list[Custom]:
-        return [custom for custom in self._customs if (custom.group, custom.version) == (group, version)]
+    def _v2_json(self) -> bytes:
+        """The built-in document with the parts of custom resources put in at the end of its two large objects."""
+        tree = v2((), self._versions)
+        parts = [self._part(custom) for custom in self._customs]
+        found = {
+            "paths": _joined(tree["paths"], (zlib.decompress(part.paths) for part in parts)),
+            "definitions": _joined(tree["definitions"], (zlib.decompress(part.definitions) for part in parts)),
+        }
+        return msgspec.json.encode(tree | found)
+
+    def _v2_protobuf(self) -> bytes:
+        """Protobuf messages are joined by writing one behind the other."""
+        parts = (zlib.decompress(self._part(custom).protobuf) for custom in self._customs)
+        return b"".join((gnostic.encode(v2((), self._versions)), *parts))
+
+    def _part(self, custom: Custom) -> Part:
+        part = self._parts.get(custom)
+        if part is None:
+            tree = v2_part(custom)
+            forms = (_inner(tree["paths"]), _inner(tree["definitions"]), gnostic.encode(tree))
+            part = self._parts[custom] = Part(*(zlib.compress(form, 1) for form in forms))
+        return part
 
     def _kept(self, path: str, make: Callable[[], bytes]) -> Document:
+        etag = self._etag(path)
         made = self._made.get(path)
-        if made is None:
-            made = self._made[path] = Document(make(), self._etag(path))
+        if made is None or made.etag != etag:
+            made = Document(make(), etag)
+            if etag == self._etag(path):
+                self._made[path] = made
         return made
 
     def _etag(self, path: str) -> str:
-        customs: Sequence[Custom] = self._customs
-        if not path.startswith("v2"):
-            customs = [custom for custom in self._customs if v3_path(custom.group, custom.version) == path]
-        return digest(msgspec.json.encode([self._release, prose.edition(), path, *map(seen, customs)]))
+        """What a document is made of, as a digest."""
+        customs = self._customs if path.startswith("v2") else self._by_path.get(path, ())
+        return digest(msgspec.json.encode([self._release, prose.edition(), path, *(self._digests[custom] for custom in customs)]))
+
+
+def _inner(tree: Tree) -> bytes:
+    """An object's members, without its braces."""
+    return msgspec.json.encode(tree)[1:-1]
+
+
+def _joined(tree: Tree, more: Iterable[bytes]) -> msgspec.Raw:
+    return msgspec.Raw(b"{" + b",".join([_inner(tree), *more]) + b"}")
 
 
 def seen(custom: Custom) -> Any:
     """All that a custom resource's documents depend on."""
-    return [getattr(custom, name) for name in Custom.__dataclass_fields__]
+    return [getattr(custom, name) for name in Custom.__dataclass_fields__ if name != "document"]
 
 
 def digest(data: bytes) -> str:

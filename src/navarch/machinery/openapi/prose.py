@@ -29,10 +29,10 @@ ABOUT = "about"
 META = "meta"
 """The group of all that is apimachinery's: ObjectMeta, LabelSelector, Quantity."""
 ENVELOPE = {
-    "apiVersion": "The API group and version that this object is written in, as in apps/v1.",
+    "apiVersion": "APIVersion defines in which group and version this object is written, as in apps/v1.",
     "kind": "What this object is, in CamelCase.",
 }
-OBJECT = {**ENVELOPE, "metadata": "The object's name, namespace, labels and what else every object has."}
+OBJECT = {**ENVELOPE, "metadata": "Standard object's metadata: name, namespace, labels and what else every object has."}
 LIST = {
     **ENVELOPE,
     "metadata": "The list's resource version and where to continue it.",

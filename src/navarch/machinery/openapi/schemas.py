@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import importlib.resources
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -20,6 +21,8 @@ import msgspec
 
 from navarch.machinery import schema as schemas
 from navarch.machinery.openapi import prose
+from navarch.machinery.structural import publish
+from navarch.machinery.structural.schema import Structural, Unsupported, parse
 
 Tree = dict[str, Any]
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
@@ -181,13 +184,29 @@ class Custom:
     kind: str
     list_kind: str
     namespaced: bool
-    schema: Tree | None = None
-    """Its `openAPIV3Schema`."""
+    document: bytes | msgspec.Raw = dataclasses.field(default=b"", compare=False)
+    """Its `openAPIV3Schema` as JSON; empty for none."""
+    stamp: str = ""
+    """Another one for another document; made from it, if not given."""
     preserve: bool = False
     """Whether the definition keeps unknown fields everywhere (`spec.preserveUnknownFields`)."""
     subresources: tuple[str, ...] = ()
     selectable: tuple[str, ...] = ()
     """JSON paths that field selectors may name."""
+
+    def __post_init__(self) -> None:
+        if not self.stamp:
+            object.__setattr__(self, "stamp", stamp_of(self.document))
+
+    @property
+    def tree(self) -> Structural | None:
+        """Its schema; None where there is none that can be published."""
+        if not memoryview(self.document).nbytes:
+            return None
+        try:
+            return parse(msgspec.json.decode(self.document))
+        except Unsupported:
+            return None
 
     @property
     def name(self) -> str:
@@ -201,6 +220,11 @@ class Custom:
     @property
     def _prefix(self) -> str:
         return ".".join([*reversed(self.group.split(".")), self.version])
+
+
+def stamp_of(document: bytes | msgspec.Raw) -> str:
+    """A document's fingerprint."""
+    return hashlib.blake2b(document, digest_size=16).hexdigest()
 
 
 def of_custom(custom: Custom, dialect: Dialect) -> dict[str, Tree]:
@@ -224,11 +248,13 @@ def of_custom(custom: Custom, dialect: Dialect) -> dict[str, Tree]:
 
 
 def root(custom: Custom, dialect: Dialect) -> Tree:
-    given = custom.schema
-    if given is None or (not dialect.v3 and (given.get("x-kubernetes-preserve-unknown-fields") or custom.preserve)):
+    given = custom.tree
+    if given is None or (not dialect.v3 and (given.preserve or custom.preserve)):
         # kubectl takes any named property to mean that there are no others.
         return {"type": "object"}
-    made = copied(given, dialect)
+    made = publish.v3(given) if dialect.v3 else without_defaults(publish.v2(given))
+    for below in inside(made):
+        tell_embedded(below, dialect)
     properties = {**made.get("properties", {}), **envelope()}
     properties["metadata"] = described(dialect, OBJECT_META, prose.OBJECT["metadata"])
     return {**made, "type": "object", "properties": dict(sorted(properties.items()))}
@@ -242,40 +268,27 @@ def described(dialect: Dialect, name: str, text: str) -> Tree:
     return with_text(dialect.reference(name), text, dialect)
 
 
-def copied(node: Tree, dialect: Dialect) -> Tree:
-    """A structural schema in a dialect, with what embedded objects have of themselves."""
-    made = {key: copied_value(key, value, dialect) for key, value in node.items()}
-    if not dialect.v3:
-        reduce_to_v2(made, node)
-    elif node.get("x-kubernetes-int-or-string") and "anyOf" not in made:
-        made["anyOf"] = [{"type": "integer"}, {"type": "string"}]
-    if made.get("x-kubernetes-embedded-resource") and (dialect.v3 or not made.get("x-kubernetes-preserve-unknown-fields")):
-        metadata = described(dialect, OBJECT_META, prose.OBJECT["metadata"])
-        made["properties"] = {**made.get("properties", {}), **envelope(), "metadata": metadata}
-        made["required"] = [*made.get("required", []), *(f for f in ("kind", "apiVersion") if f not in made.get("required", []))]
+def inside(made: Tree) -> Iterator[Tree]:
+    """The schemas within one, but for its clauses."""
+    for below in (*made.get("properties", {}).values(), made.get("items"), made.get("additionalProperties")):
+        if isinstance(below, dict):
+            yield below
+
+
+def without_defaults(made: Tree) -> Tree:
+    """A v2 schema as it is merged with the built-in ones, which name no defaults there."""
+    made.pop("default", None)
+    for below in inside(made):
+        without_defaults(below)
     return made
 
 
-def copied_value(key: str, value: Any, dialect: Dialect) -> Any:
-    if key == "properties" and isinstance(value, dict):
-        return {name: copied(inner, dialect) for name, inner in sorted(value.items())}
-    if key in ("items", "additionalProperties") and isinstance(value, dict):
-        return copied(value, dialect)
-    return value
-
-
-def reduce_to_v2(made: Tree, node: Tree) -> None:
-    """Takes out what v2 does not know or kubectl, reading v2, would misunderstand."""
-    for key in ("allOf", "oneOf", "anyOf", "not", "nullable", "default", "x-kubernetes-validations"):
-        made.pop(key, None)
-    preserved = made.get("x-kubernetes-preserve-unknown-fields")
-    if node.get("nullable") or preserved:
-        made.pop("items", None)
-        made.pop("properties", None)
-    if node.get("nullable") or (made.get("type") == "array" and "items" not in made) or (preserved and made.get("type") == "object"):
-        made.pop("type", None)
-    gone = {name for name, inner in (node.get("properties") or {}).items() if inner.get("nullable")}
-    if gone and "required" in made:
-        made["required"] = [name for name in made["required"] if name not in gone]
-        if not made["required"]:
-            del made["required"]
+def tell_embedded(made: Tree, dialect: Dialect) -> None:
+    """Gives objects within objects what objects have of themselves."""
+    for below in inside(made):
+        tell_embedded(below, dialect)
+    if not made.get("x-kubernetes-embedded-resource") or (not dialect.v3 and made.get("x-kubernetes-preserve-unknown-fields")):
+        return
+    metadata = described(dialect, OBJECT_META, prose.OBJECT["metadata"])
+    made["properties"] = {**made.get("properties", {}), **envelope(), "metadata": metadata}
+    made["required"] = [*made.get("required", []), *(f for f in ("kind", "apiVersion") if f not in made.get("required", []))]

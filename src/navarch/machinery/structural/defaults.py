@@ -59,7 +59,9 @@ class _Defaults:
     def _default(self, schema: Structural, path: str, root: Structural, around: Surround, inside: bool, whole: bool) -> Iterator[Problem]:
         value = copied(schema.default)
         if not inside and prune.pruned(copied(value), schema, root=whole):
-            yield field.invalid(path, schema.default, "must not have unknown fields")
+            shown = copied(value)
+            coerce.coerce(shown, schema, root=whole)
+            yield field.invalid(path, shown, "must not have unknown fields")
         found = self._metadata(around(value), value, root, path) if inside else self._embedded(value, schema, path, whole)
         yield from found or validate.problems(schema.default, schema, path) or self.rules(schema.default, schema, path, whole)
 

@@ -100,7 +100,7 @@ class Asked:
 
 def of_update(old: Iterable[Document]) -> Asked:
     """What may be asked of the schemas that replace these."""
-    places = [place for document in old for place in _everywhere(document)]
+    places = [place for document in old for place in everywhere(document)]
     return Asked(
         structural=all(map(_is_structural, old)),
         known_types=all(not place.get("type") or place["type"] in TYPES for place in places),
@@ -116,19 +116,19 @@ def _is_structural(document: Document) -> bool:
         return False
 
 
-def _everywhere(held: Any) -> Iterator[Document]:
+def everywhere(held: Any) -> Iterator[Document]:
     """A schema and every schema within it."""
     if not isinstance(held, Mapping):
         return
     yield held
     for key in ("items", "additionalProperties", "additionalItems", "not"):
-        yield from _everywhere(held.get(key))
+        yield from everywhere(held.get(key))
     for key in ("allOf", "anyOf", "oneOf"):
         for clause in held.get(key) or ():
-            yield from _everywhere(clause)
+            yield from everywhere(clause)
     for key in ("properties", "patternProperties", "definitions"):
         for child in (held.get(key) or {}).values():
-            yield from _everywhere(child)
+            yield from everywhere(child)
 
 
 # ---- rules in CEL --------------------------------------------------------------------------------------------------
