@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -27,16 +27,16 @@ from navarch.apiserver.extensions.custom import Custom
 from navarch.apiserver.extensions.definition import Definition, Status, Version
 from navarch.apiserver.extensions.schemas import Schema
 from navarch.apiserver.extensions.versions import VersionCache, Versions
+from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import ROOT, Catalog, Served, preference
 from navarch.apiserver.storage import Storage
 from navarch.apiserver.streams import Turns
-from navarch.apiserver.verbs import deletion, write
+from navarch.apiserver.verbs import write
 from navarch.apiserver.watch_cache import Cache, Event
 from navarch.apiserver.watchers import Watchers
 from navarch.lib import tasks
 from navarch.machinery import codec, errors, timestamps
 from navarch.machinery.openapi import schemas as openapi
-from navarch.machinery.patch import managed
 
 _log = logging.getLogger(__name__)
 _GROUP, _PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
@@ -46,7 +46,6 @@ _PART_VERBS = ("get", "patch", "update")
 _RETRY_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0
 """How long objects with finalizers are waited for before they are looked at again."""
-_MANAGER = "kube-apiserver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,25 +208,31 @@ class Definitions:
     # ---- telling ---------------------------------------------------------------------------------------------------
 
     async def _write_status(self, name: str, status: Status) -> None:
+        """Tells a status, of the definition as it was read; one that changed meanwhile is looked at again."""
         entry = self._served.cache.get(name)
         if entry is None:
             return
-        obj = write.current(self._served, entry)
-        obj.status = codec.decode(extensions_v1.CustomResourceDefinitionStatus, codec.encode(_complete(status)))
-        if not await self._put(name, obj, entry.version):
+
+        def tell(obj: Obj) -> None:
+            obj.status = codec.decode(extensions_v1.CustomResourceDefinitionStatus, codec.encode(_complete(status)))
+            obj.metadata.resourceVersion = str(entry.version)
+
+        try:
+            await self._change(name, tell)
+        except errors.Conflict:
             self._again({name})
 
-    async def _put(self, name: str, obj: Any, version: int) -> bool:
-        """Writes a definition as the server itself. False when it changed meanwhile."""
-        entry = self._served.cache.get(name)
-        if entry is None or entry.version != version:
-            return False
-        before, after = codec.tree(entry.body), codec.to_tree(obj)
-        writer = managed.Writer(name=_MANAGER, version=obj.apiVersion, now=timestamps.seconds(time.time()), subresource="status")
-        old, new = ({k: tree.get(k) or {} for k in ("metadata", "status")} for tree in (before, after))
-        noted = managed.updated(old, new, self._served.schema(), writer)
-        obj.metadata.managedFields = [codec.from_tree(meta_v1.ManagedFieldsEntry, entry) for entry in noted] or None
-        return await self.parts.storage.put(self._served, name, "", codec.encode(obj), version) is not None
+    async def _change(self, name: str, make: Callable[[Obj], None], *, patch: bool = False) -> None:
+        """Changes a definition's status, as the server itself. Conflict; one that is gone stays so."""
+        served = self._served
+
+        async def made(old: Obj) -> Obj:
+            new = served.decode(codec.encode(old))
+            make(new)
+            return new
+
+        with contextlib.suppress(errors.NotFound):
+            await self.parts.writer.change(write.by_server(), served, name, "", made, subresource="status", patch=patch)
 
     # ---- ending ----------------------------------------------------------------------------------------------------
 
@@ -262,13 +267,15 @@ class Definitions:
         live = self.live.get(name)
         try:
             if live is None:
-                return await self._let_go(name, ("False", "NeverEstablished", "resource was never established"))
+                await self._tell_ending(name, ("False", "NeverEstablished", "resource was never established"), last=True)
+                return True
             served = served_of(known, live.versions)[0]
             await self._tell_ending(name, ("True", "InstanceDeletionInProgress", "CustomResource deletion is in progress"))
             await self._delete_all(served, live.versions.primary)
             if not await self._emptied(live.versions.primary):
                 return False
-            return await self._let_go(name, ("False", "InstanceDeletionCompleted", "removed all instances"))
+            await self._tell_ending(name, ("False", "InstanceDeletionCompleted", "removed all instances"), last=True)
+            return True
         except errors.ApiError as error:
             _log.warning("%s: %s", name, error)
             await self._tell_ending(name, ("True", "InstanceDeletionFailed", f"could not issue all deletes: {error}"))
@@ -281,30 +288,17 @@ class Definitions:
             with contextlib.suppress(errors.NotFound):
                 await self.parts.writer.delete(author, stored, entry.name, entry.namespace, meta_v1.DeleteOptions(), admitted=True)
 
-    async def _tell_ending(self, name: str, told: tuple[str, str, str]) -> bool:
-        entry = self._served.cache.get(name)
-        if entry is None:
-            return True
-        held = definition.read(entry.body)
-        conditions = planning.with_condition(held.status.conditions, _ending(told), timestamps.seconds(time.time()))
-        if conditions == held.status.conditions:
-            return True
-        obj = write.current(self._served, entry)
-        obj.status.conditions = _conditions(conditions)
-        return await self._put(name, obj, entry.version)
+    async def _tell_ending(self, name: str, told: tuple[str, str, str], *, last: bool = False) -> None:
+        """Sets the condition Terminating. `last`: takes the finalizer off too, which lets the definition go."""
+        now = timestamps.seconds(time.time())
 
-    async def _let_go(self, name: str, told: tuple[str, str, str]) -> bool:
-        """Takes the finalizer off. False when the definition changed meanwhile."""
-        entry = self._served.cache.get(name)
-        if entry is None:
-            return True
-        obj = write.current(self._served, entry)
-        obj.metadata.finalizers = [f for f in obj.metadata.finalizers or () if f != definition.CLEANUP] or None
-        held = definition.read(entry.body)
-        obj.status.conditions = _conditions(planning.with_condition(held.status.conditions, _ending(told), timestamps.seconds(time.time())))
-        if deletion.removable(self._served, obj):
-            return await self.parts.storage.delete(self._served, name, "", entry.version) is not None
-        return await self._put(name, obj, entry.version)
+        def tell(obj: Obj) -> None:
+            held = definition.read(codec.encode(obj)).status.conditions
+            obj.status.conditions = _conditions(planning.with_condition(held, _ending(told), now))
+            if last:
+                obj.metadata.finalizers = [f for f in obj.metadata.finalizers or () if f != definition.CLEANUP] or None
+
+        await self._change(name, tell, patch=True)
 
 
 def _ending(told: tuple[str, str, str]) -> definition.Condition:
