@@ -17,7 +17,7 @@ from typing import Any
 from cryptography import x509
 
 from navarch.api.apiextensions import v1 as extensions_v1
-from navarch.apiserver.kinds import checks
+from navarch.apiserver.kinds import checks, webhooks
 from navarch.apiserver.kinds import metadata as metadata_rules
 from navarch.apiserver.kinds.checks import Found
 from navarch.machinery import codec, field, goform, names
@@ -486,6 +486,10 @@ def _client(found: Found, at: str, client: extensions_v1.WebhookClientConfig | N
         return
     if (client.url is None) == (client.service is None):
         found.append(field.required(at, "exactly one of url or service is required"))
+    elif client.url is not None:
+        webhooks.webhook_url(found, f"{at}.url", client.url)
+    elif client.service is not None:
+        webhooks.webhook_service(found, f"{at}.service", client.service)
     if client.caBundle and not rules.any_certificates and (why := _certificates(client.caBundle)):
         found.append(field.invalid(f"{at}.caBundle", client.caBundle, f"unable to load root certificates: {why}"))
 
