@@ -8,14 +8,16 @@ Upstream counterpart: the REST storages that pkg/controlplane installs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from navarch.api import resources
 from navarch.apiserver.kinds import table
-from navarch.apiserver.kinds.strategy import Obj, Strategy
+from navarch.apiserver.kinds.strategy import Obj, Stored, Strategy
 from navarch.apiserver.shapes import Shape, Typed
+from navarch.apiserver.streams import Turns
+from navarch.apiserver.views import Converted, Direct, View
 from navarch.apiserver.watch_cache import Cache, Entry
 from navarch.lib import integers
 from navarch.machinery import codec, schema
@@ -28,7 +30,8 @@ class Served:
     """One resource in one version.
 
     `shape` is that of its objects as they are stored, `request_shape` as clients send them. `convert_in(tree)` and `convert_out(tree)`
-    change builtin trees between this version and the stored one; None when this is the stored one.
+    change builtin trees between this version and the stored one, and `view` shows the cache in this version; None when this is the
+    stored one.
     """
 
     resource: resources.Resource
@@ -38,7 +41,7 @@ class Served:
     request_shape: Shape
     convert_in: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     convert_out: Callable[[dict[str, Any]], dict[str, Any]] | None = None
-    _converted: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    view: View | None = None
 
     @property
     def group(self) -> str:
@@ -71,23 +74,17 @@ class Served:
         """An object from a cache entry's bytes (stored version)."""
         return self.shape.decode(body)
 
-    def body(self, entry: Entry) -> bytes:
-        """An entry's JSON in this version."""
-        if self.convert_out is None:
-            return entry.body
-        held = self._converted.get(entry.key)
-        if held is None or held[0] != entry.version:
-            held = (entry.version, self.convert(entry.body))
-            self._converted[entry.key] = held
-            if len(self._converted) > 4096:
-                self._converted.pop(next(iter(self._converted)))
-        return held[1]
+    async def entry(self, stored: Entry) -> Entry:
+        """An object in this version. ApiError when it cannot be converted."""
+        return stored if self.view is None else await self.view.entry(stored)
 
-    def convert(self, body: bytes) -> bytes:
-        """Any object's JSON, from the stored version to this one."""
-        if self.convert_out is None:
-            return body
-        return codec.encode(self.convert_out(codec.tree(body)))
+    async def entries(self, stored: Sequence[Entry], turns: Turns) -> Sequence[Entry]:
+        """Objects in this version. ApiError when they cannot be converted."""
+        return stored if self.view is None else await self.view.entries(stored, turns)
+
+    async def outward(self, body: bytes) -> bytes:
+        """Any object's JSON, from the stored version to this one. ApiError when it cannot be converted."""
+        return body if self.view is None else await self.view.body(body)
 
 
 class Catalog:
@@ -97,6 +94,7 @@ class Catalog:
         self._chosen = _settings(runtime_config)
         self._served: dict[tuple[str, str, str], Served] = {}
         self.caches: dict[str, Cache] = {}
+        self.converted = Converted()
         self.generation = 0
         self._build()
 
@@ -146,7 +144,10 @@ class Catalog:
         self.generation += 1
 
     def remove(self, group: str, version: str, plural: str) -> None:
-        if self._served.pop((group, version, plural), None) is not None:
+        gone = self._served.pop((group, version, plural), None)
+        if gone is not None:
+            if gone.view is not None:
+                gone.view.close()
             self.generation += 1
 
     def _build(self) -> None:
@@ -169,7 +170,13 @@ class Catalog:
         shape = Typed(home.object_type)
         if stored is None:
             return Served(resource, strategy, cache, shape, shape)
-        return Served(resource, strategy, cache, shape, Typed(resource.object_type), stored.inward, stored.outward)
+        view = View(cache, Direct(_outward(stored)), self.converted)
+        return Served(resource, strategy, cache, shape, Typed(resource.object_type), stored.inward, stored.outward, view)
+
+
+def _outward(stored: Stored) -> Callable[[bytes], bytes]:
+    """A version's conversion, of JSON."""
+    return lambda body: codec.encode(stored.outward(codec.tree(body)))
 
 
 def _settings(runtime_config: str) -> dict[str, bool]:

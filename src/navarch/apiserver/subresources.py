@@ -26,7 +26,7 @@ async def _plain(context: Context, served: Served, server: Server) -> web.Stream
     match context.info.verb:
         case "get":
             entry = get.entry_of(served, context.info.name, context.info.namespace)
-            return answers.of_json(context, served.body(entry))
+            return answers.of_json(context, (await served.entry(entry)).body)
         case "update":
             return await _update(context, served, server)
         case "patch":
@@ -45,7 +45,7 @@ async def _update(context: Context, served: Served, server: Server) -> web.Strea
         return served.decode(text)
 
     changed = await update.change(context, served, server, make, subresource=context.info.subresource)
-    return answers.of_json(context, served.convert(changed.body))
+    return answers.of_json(context, await served.outward(changed.body))
 
 
 SPECIAL: dict[tuple[str, str, str], Handler] = {

@@ -58,5 +58,5 @@ class Rows:
 
 
 def of_entry(context: Context, served: Served, entry: Entry) -> bytes:
-    """A Table of one entry as JSON."""
-    return Rows(context, served).document(served.body(entry), entry.version)
+    """A Table of one entry, which is in the served version, as JSON."""
+    return Rows(context, served).document(entry.body, entry.version)

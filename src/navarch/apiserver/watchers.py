@@ -18,6 +18,7 @@ from aiohttp import web
 
 from navarch.apiserver.streams import PIECE, Turns
 from navarch.apiserver.watch_cache import Event
+from navarch.machinery import errors
 
 _log = logging.getLogger(__name__)
 Frame = Callable[[str, Event], bytes]
@@ -77,7 +78,7 @@ class Watchers:
 class Watcher:
     """One watch's connection. `receive` takes events as they happen; `drain` writes what was held back."""
 
-    __slots__ = ("_frame", "_transport", "_watchers", "behind", "live", "over", "wake")
+    __slots__ = ("_frame", "_transport", "_watchers", "behind", "error", "live", "over", "wake")
 
     def __init__(self, request: web.BaseRequest, frame: Frame, watchers: Watchers) -> None:
         self._transport = request.transport
@@ -87,6 +88,9 @@ class Watcher:
         self.live = False
         """Whether everything from before was written, so that events may be written as they come."""
         self.over = False
+        self.error: errors.ApiError | None = None
+        """What the watch ends with."""
+
         self.wake = asyncio.Event()
         """Set when there is something to drain, or the watch is over."""
 
@@ -99,6 +103,11 @@ class Watcher:
         """Nothing more is to come."""
         self.over = True
         self.wake.set()
+
+    def fail(self, error: errors.ApiError) -> None:
+        """Ends the watch with an error."""
+        self.error = error
+        self.end()
 
     def cut(self) -> None:
         """Ends the connection: the client does not keep up."""
@@ -151,6 +160,16 @@ class Watcher:
         for item in seen:
             self._watchers.take(item[1])
             self.behind.append(item)
+        self._check_budget()
+
+    def hold_first(self, seen: Sequence[tuple[str, Event]]) -> None:
+        """Keeps events that came before those that are held already."""
+        for item in reversed(seen):
+            self._watchers.take(item[1])
+            self.behind.appendleft(item)
+        self._check_budget()
+
+    def _check_budget(self) -> None:
         self.wake.set()
         if len(self.behind) > MOST_BEHIND:
             self.cut()

@@ -22,7 +22,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     answers.accepted(context, "PartialObjectMetadata", "Table")
     obj = await writing.object_from(context, served, await writing.body(context))
     body = await create(context, served, server, obj)
-    return answers.of_json(context, served.convert(body), 201)
+    return answers.of_json(context, await served.outward(body), 201)
 
 
 async def create(context: Context, served: Served, server: Server, obj: Obj, *, applied: bool = False) -> bytes:

@@ -40,7 +40,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     entry, body, gone = await delete(context, served, server, info.name, info.namespace, options)
     if gone and not served.strategy.returns_deleted:
         return answers.of_object(context, _success(served, entry))
-    return answers.of_json(context, served.convert(body))
+    return answers.of_json(context, await served.outward(body))
 
 
 async def _delete_damaged(context: Context, served: Served, server: Server) -> web.StreamResponse:
@@ -75,7 +75,7 @@ async def collection(context: Context, served: Served, server: Server) -> web.St
         except errors.NotFound:
             continue
     resource = served.resource
-    bodies = [served.body(e) for e in entries]
+    bodies = [e.body for e in await served.entries(entries, server.turns)]
     return answers.of_json(context, answers.join_list(resource.group_version, resource.kind, server.storage.revision, bodies))
 
 

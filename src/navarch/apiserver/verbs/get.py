@@ -27,11 +27,12 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     info = context.info
     entry = entry_of(served, info.name, info.namespace)
     accept = context.request.headers.get("Accept", "")
-    if accept in ("application/json", "", "*/*") and served.convert_out is None and not context.request.query_string:
+    if accept in ("application/json", "", "*/*") and served.view is None and not context.request.query_string:
         return answers.raw(entry.body)
     form = answers.accepted(context, "Table", "PartialObjectMetadata")
+    entry = await served.entry(entry)
     if form.shape == "Table":
         return answers.of_json(context, tables.of_entry(context, served, entry))
     if form.shape == "PartialObjectMetadata":
-        return answers.of_json(context, answers.partial(served.body(entry)))
-    return answers.of_json(context, served.body(entry))
+        return answers.of_json(context, answers.partial(entry.body))
+    return answers.of_json(context, entry.body)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -95,9 +95,10 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     query = context.request.query_string
     form = answers.accepted(context, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
     scope = scope_of(context, served) if query else Scope(context.info.namespace if served.resource.namespaced else "")
-    page = await read(context, served, scope, server) if query else Page(served.cache.select(scope), server.storage.revision)
+    plain = not query and served.view is None
+    page = Page(served.cache.select(scope), server.storage.revision) if plain else await read(context, served, scope, server)
     pretty = form.pretty or ("pretty" in query and answers.pretty(context, form))
-    if not form.shape and form.media == answers.JSON and served.convert_out is None and not pretty:
+    if not form.shape and form.media == answers.JSON and not pretty:
         return _plain(context, served, server, page)
     return _made(context, served, server, form, page, pretty)
 
@@ -136,7 +137,7 @@ def _made(context: Context, served: Served, server: Server, form: answers.Accept
         metadata["continue"] = page.token
     if page.remaining:
         metadata["remainingItemCount"] = page.remaining
-    bodies = (served.body(e) for e in page.entries)
+    bodies = (e.body for e in page.entries)
     version, kind = served.resource.group_version, f"{served.resource.kind}List"
     items = "items"
     if form.shape == "Table":
@@ -156,7 +157,13 @@ def _made(context: Context, served: Served, server: Server, form: answers.Accept
 
 
 async def read(context: Context, served: Served, scope: Scope, server: Server) -> Page:
-    """The chunk a query asks for, at the revision it asks for."""
+    """The chunk a query asks for, at the revision it asks for, in the served version."""
+    page = await _read(context, served, scope, server)
+    return page if served.view is None else replace(page, entries=await served.entries(page.entries, server.turns))
+
+
+async def _read(context: Context, served: Served, scope: Scope, server: Server) -> Page:
+    """The same as it is stored."""
     query = context.query
     if query.get("sendInitialEvents"):
         problem = field.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
@@ -179,16 +186,22 @@ async def read(context: Context, served: Served, scope: Scope, server: Server) -
     if revision > server.storage.revision:
         raise too_large(revision, server.storage.revision)
     revision = server.storage.revision
-    found = served.cache.candidates(scope)
-    if scope.cost:
-        found = await server.turns.chosen(found, scope.matches, scope.cost) if found else []
-    return _cut(found, revision, limit, scope)
+    return _cut(await _chosen(served, scope, server), revision, limit, scope)
 
 
 async def _chosen(served: Served, scope: Scope, server: Server, after: str = "") -> list[Entry]:
     """The entries of a scope as they are at this moment, those behind a key only."""
+    if served.view is not None and served.view.selects(scope):
+        return await served.view.select(scope, server.turns, after)
     found = served.cache.candidates(scope, after)
-    return await server.turns.chosen(found, scope.matches, scope.cost) if scope.cost else found
+    return await server.turns.chosen(found, scope.matches, scope.cost) if scope.cost and found else found
+
+
+async def _matching(served: Served, scope: Scope, server: Server, entries: list[Entry]) -> list[Entry]:
+    """Of entries of the past, those of a scope."""
+    if served.view is not None and served.view.selects(scope):
+        return await served.view.matching(scope, entries, server.turns)
+    return [entry for entry in entries if scope.matches(entry)]
 
 
 def check_match(asked: str, match: str, token: str) -> None:
@@ -273,7 +286,7 @@ async def _at(served: Served, scope: Scope, server: Server, revision: int, after
             read = await store.range(start, end, revision=revision, limit=wanted, counted=False)
             async with server.turns:
                 entries = [cache.entry(r.key[len(prefix) :], r.value, r.mod_revision) for r in read.records]
-                found += [e for e in entries if scope.matches(e)]
+            found += await _matching(served, scope, server, entries)
             if not read.more:
                 break
             start = f"{read.records[-1].key}\0"

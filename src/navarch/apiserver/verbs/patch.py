@@ -42,7 +42,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     else:
         check_force(context)
         changed = await patch(context, served, server, media, data)
-    return answers.of_json(context, served.convert(changed.body), 201 if changed.created else 200)
+    return answers.of_json(context, await served.outward(changed.body), 201 if changed.created else 200)
 
 
 def check_force(context: Context) -> None:

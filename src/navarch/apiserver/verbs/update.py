@@ -50,9 +50,9 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
 
     if served.cache.get(served.key(info.name, info.namespace)) is None and served.strategy.create_on_update:
         body = await creating.create(context, served, server, without_version(new))
-        return answers.of_json(context, served.convert(body), 201)
+        return answers.of_json(context, await served.outward(body), 201)
     changed = await change(context, served, server, make, subresource=info.subresource)
-    return answers.of_json(context, served.convert(changed.body), 200)
+    return answers.of_json(context, await served.outward(changed.body), 200)
 
 
 def without_version(obj: Obj) -> Obj:

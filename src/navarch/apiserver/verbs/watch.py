@@ -31,22 +31,17 @@ _INITIAL_END = {"k8s.io/initial-events-end": "true"}
 
 
 def framer(context: Context, served: Served, form: Accepted) -> Frame:
-    """How an event becomes bytes for this watcher. The plain form is shared by all watchers of a resource."""
-    if not form.shape and served.convert_out is None:
+    """How an event becomes bytes for this watcher. The plain form is shared by all watchers of a version."""
+    if not form.shape:
         return lambda kind, event: event.frame(kind)
     if form.shape == "Table":
         rows = tables.Rows(context, served, headers=True)
 
         def table(kind: str, event: Event) -> bytes:
-            return _line(kind, rows.document(served.convert(event.body(kind)), event.revision))
+            return _line(kind, rows.document(event.body(kind), event.revision))
 
         return table
-
-    def converted(kind: str, event: Event) -> bytes:
-        body = served.convert(event.body(kind))
-        return _line(kind, answers.partial(body) if form.shape else body)
-
-    return converted
+    return lambda kind, event: _line(kind, answers.partial(event.body(kind)))
 
 
 def _line(kind: str, body: bytes) -> bytes:
@@ -81,23 +76,35 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
         return response
     # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
     revision = server.storage.revision
-    entries = served.cache.candidates(scope) if initial else []
-    if not initial:
-        watcher.hold((kind, event) for event in (*past, *(late or ())) if (kind := scope.kind_of(event)))
-    del past
-    leave = served.cache.join(scope, watcher.receive)
+    entries = served.cache.candidates(scope) if initial and served.view is None else []
+    past += () if initial else late or ()
+    if served.view is None:
+        watcher.hold((kind, event) for event in past if (kind := scope.kind_of(event)))
+        leave = served.cache.join(scope, watcher.receive)
+    else:
+        entries = served.view.candidates(scope) if initial else []
+        leave = served.view.join(scope, watcher, revision)
     server.watchers.add(watcher)
     try:
+        if served.view is not None:
+            entries = await served.view.initial(scope, entries, server.turns)
+            past = await served.view.events(past, server.turns)
+            watcher.hold_first([(kind, event) for event in past if (kind := scope.kind_of(event))])
+        del past
         if initial:
             await _write_initial(response, server, scope, entries, framer(context, served, form))
             del entries
         if context.query.get("sendInitialEvents") == "true" and bookmarks:
             await response.write(_bookmark(served, revision, form, _INITIAL_END))
         await _linger(served, server, watcher, response, form, bookmarks, timeout)
+    except errors.ApiError as error:
+        watcher.fail(error)
     finally:
         leave()
         server.watchers.discard(watcher)
     if not watcher.closed:
+        if watcher.error is not None:
+            await response.write(_line("ERROR", codec.encode(watcher.error.status)))
         await response.write_eof()
     return response
 
@@ -131,6 +138,8 @@ async def _linger(
             async with asyncio.timeout(min(end, bookmark) - now):
                 await watcher.wake.wait()
         watcher.wake.clear()
+        if served.view is not None:
+            await served.view.advance(server.turns)
         if loop.time() >= min(bookmark, end):
             bookmark = loop.time() + _BOOKMARK_SECONDS
             if bookmarks and watcher.live and not watcher.closed:
