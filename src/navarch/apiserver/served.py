@@ -55,6 +55,11 @@ class Served:
     def has_status(self) -> bool:
         return "status" in self.resource.subresources
 
+    @property
+    def selectable(self) -> frozenset[str]:
+        """The fields that selectors may name."""
+        return self.cache.fields if self.view is None else self.view.fields
+
     def key(self, name: str, namespace: str) -> str:
         """The cache's key of an object."""
         return f"{namespace}/{name}" if self.resource.namespaced else name

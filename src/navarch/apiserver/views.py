@@ -107,6 +107,9 @@ class View:
         self._conversion = conversion
         self._converted = converted
         self._peek = peek
+        self.fields = peek.fields if peek else cache.fields
+        """What selectors may name: of the stored objects, or of those in this version."""
+
         self._audiences = Audiences(() if peek else cache.indexed)
         self._members: set[Member] = set()
         self._waiting: deque[Event] = deque()

@@ -67,7 +67,8 @@ _NO_ENTRY = Entry("", 0, b"", "", "", {}, {})
 class Peek:
     """Reads name, namespace, labels and chosen fields from an object's JSON without decoding the rest."""
 
-    def __init__(self, fields: Iterable[Selectable]) -> None:
+    def __init__(self, fields: Sequence[Selectable]) -> None:
+        self.fields = frozenset((*(f.name for f in fields), "metadata.name", "metadata.namespace"))
         self._paths = {f.name: tuple((f.path or f.name).split(".")) for f in fields}
         self._absent = {f.name: f.absent for f in fields}
         self._otherwise = tuple((f.name, f.otherwise) for f in fields if f.otherwise)
@@ -264,8 +265,8 @@ class Cache:
     def __init__(self, prefix: str, fields: Sequence[Selectable] = (), indexed: Iterable[str] = ()) -> None:
         self.prefix = prefix
         self.version = 0
-        self.fields = frozenset((*(f.name for f in fields), "metadata.name", "metadata.namespace"))
         self._peek = Peek(fields)
+        self.fields = self._peek.fields
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []
         self._by_label: dict[tuple[str, str], set[str]] = {}

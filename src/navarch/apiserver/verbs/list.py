@@ -73,9 +73,10 @@ def scope_of(context: Context, served: Served) -> Scope:
         raise errors.BadRequest(str(error)) from None
     if terms and served.convert_out is not None:
         terms = tuple(selectors.FieldRequirement(_stored_field(t.field), t.equal, t.value) for t in terms)
+    known = served.selectable
     for term in terms:
-        if term.field not in served.cache.fields:
-            if set(served.cache.fields) <= {"metadata.name", "metadata.namespace"}:
+        if term.field not in known:
+            if known <= {"metadata.name", "metadata.namespace"}:
                 raise errors.BadRequest(f'"{term.field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
             version = f"{served.group}/{served.resource.version}"
             raise errors.BadRequest(
