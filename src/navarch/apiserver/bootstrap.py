@@ -9,6 +9,7 @@ Upstream counterparts: pkg/controlplane/controller (systemnamespaces, kubernetes
 from __future__ import annotations
 
 import ipaddress
+import logging
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -22,9 +23,11 @@ from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.apiserver import writing
 from navarch.apiserver.authz import policy
 from navarch.apiserver.kinds.strategy import Obj
+from navarch.apiserver.numbers.services import DEFAULT
 from navarch.apiserver.server import Server
 from navarch.machinery import codec, timestamps
 
+_log = logging.getLogger(__name__)
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
@@ -36,6 +39,8 @@ async def run(server: Server) -> None:
         await reconcile_role(server, obj)
     for obj in _priority_classes():
         await ensure(server, obj)
+    await service_ranges(server)
+    await server.repair.everything()
     await _kubernetes_service(server)
 
 
@@ -123,8 +128,50 @@ def service_address(cidr: str) -> str:
     return str(next(ipaddress.ip_network(cidr).hosts()))
 
 
+async def service_ranges(server: Server) -> None:
+    """The ServiceCIDR of the flags, which is ready unless somebody says something else of it.
+
+    Upstream counterpart: pkg/controlplane/controller/defaultservicecidr.
+    """
+    cidrs = [c.strip() for c in server.options.service_cluster_ip_range.split(",") if c.strip()]
+    metadata = meta_v1.ObjectMeta(name=DEFAULT)
+    made = networking_v1.ServiceCIDR(metadata=metadata, spec=networking_v1.ServiceCIDRSpec(cidrs=cidrs))
+    made.status = networking_v1.ServiceCIDRStatus(conditions=[_ranges_ready()])
+    if await ensure(server, made):
+        return
+    served = _served(server, made)
+    entry = served.cache.get(DEFAULT)
+    if entry is None:
+        return
+    held: networking_v1.ServiceCIDR = served.decode(entry.body)
+    if held.metadata is None or held.metadata.deletionTimestamp is not None:
+        return
+    held.metadata.resourceVersion = None
+    before = codec.encode(held)
+    known = (held.spec.cidrs or []) if held.spec else []
+    if len(cidrs) == 2 and known == cidrs[:1]:
+        held.spec = networking_v1.ServiceCIDRSpec(cidrs=cidrs)
+    elif known != cidrs:
+        _log.warning("the default ServiceCIDR %s does not match the flag --service-cluster-ip-range %s", known, cidrs)
+    conditions = (held.status.conditions or []) if held.status else []
+    if known == cidrs and not any(c.type == "Ready" and c.status != "Unknown" for c in conditions):
+        held.status = networking_v1.ServiceCIDRStatus(conditions=[*(c for c in conditions if c.type != "Ready"), _ranges_ready()])
+    if codec.encode(held) != before:
+        await server.storage.put(served, DEFAULT, "", codec.encode(held), entry.version)
+
+
+def _ranges_ready() -> meta_v1.Condition:
+    return meta_v1.Condition(
+        type="Ready",
+        status="True",
+        reason="",
+        message="Kubernetes default Service CIDR is ready",
+        lastTransitionTime=timestamps.seconds(writing.now()),
+    )
+
+
 async def _kubernetes_service(server: Server) -> None:
-    """The Service through which pods reach this server, its endpoints, and the range Services take their addresses from."""
+    """The Service through which pods reach this server, and its endpoints."""
     options = server.options
     first = service_address(options.service_cluster_ip_range)
     labels = {"component": "apiserver", "provider": "kubernetes"}
@@ -136,12 +183,6 @@ async def _kubernetes_service(server: Server) -> None:
     )  # fmt: skip
     metadata = meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=labels)
     await ensure(server, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus())))
-    await ensure(
-        server,
-        networking_v1.ServiceCIDR(
-            metadata=meta_v1.ObjectMeta(name="kubernetes"), spec=networking_v1.ServiceCIDRSpec(cidrs=[options.service_cluster_ip_range])
-        ),
-    )
     address = options.advertise_address or options.bind_address
     subset = core_v1.EndpointSubset(
         addresses=[core_v1.EndpointAddress(ip=address)],

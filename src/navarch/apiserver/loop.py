@@ -30,12 +30,13 @@ from navarch.apiserver.endpoints import Endpoints, OpenApiDocuments
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.metrics import Metrics
+from navarch.apiserver.numbers import holders
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Options, Server
 from navarch.apiserver.storage import Storage
 from navarch.lib import heap, pki, private, tasks, tls
 from navarch.machinery import errors
-from navarch.store.interface import Store, StoreFailed
+from navarch.store.interface import Complete, Readable, StoreFailed
 
 _log = logging.getLogger(__name__)
 _KEEP_SECONDS = 10.0
@@ -65,7 +66,7 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
         await store.close()
 
 
-def _store(options: Options) -> Store:
+def _store(options: Options) -> Complete:
     if options.storage_backend == "memory":
         from navarch.store.memory import Memory
 
@@ -80,7 +81,7 @@ def _store(options: Options) -> Store:
 
 
 @contextlib.asynccontextmanager
-async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
+async def serving(options: Options, store: Readable) -> AsyncIterator[Server]:
     """A server that is ready, over an open store; leaving the block stops it.
 
     For embedding: `options` name certificates that exist (`with_certificates`); with `secure_port` 0 it takes a free port, which
@@ -90,7 +91,7 @@ async def serving(options: Options, store: Store) -> AsyncIterator[Server]:
     server = make_server(options, store)
     server.storage.listen(server.authorizer.rbac.changed)
     await server.storage.start()
-    server.numbers.load(server.catalog.of("", "services").cache)
+    server.numbers.load(server.catalog.caches[holders.RANGES], server.catalog.caches[holders.ADDRESSES])
     server.storage.listen(server.numbers.changed)
     server.authorizer.rbac.generation += 1
     state.caches = True
@@ -133,11 +134,13 @@ async def _keep(server: Server) -> None:
             raise StoreFailed(failed.result())
         try:
             await bootstrap.namespaces(server)
+            await bootstrap.service_ranges(server)
+            await server.repair.run()
         except errors.ApiError as error:
-            _log.warning("system namespaces: %s", error)
+            _log.warning("what every cluster has: %s", error)
 
 
-def make_server(options: Options, store: Store) -> Server:
+def make_server(options: Options, store: Readable) -> Server:
     """The server's parts over a store, not yet started."""
     catalog = Catalog(options.runtime_config)
     storage = Storage(store, catalog)

@@ -14,6 +14,8 @@ from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kinds.strategy import Kept
 from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.metrics import Metrics
+from navarch.apiserver.numbers import holders
+from navarch.apiserver.numbers.repair import Repair
 from navarch.apiserver.numbers.services import Allocations
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
@@ -26,8 +28,11 @@ class Server:
     """Everything a request can touch."""
 
     def __post_init__(self) -> None:
-        self.pasts = Pasts(self.storage, self.turns)
+        self.pasts = Pasts(self.storage.store, self.turns)
         self.numbers = Allocations(self.options.service_cluster_ip_range, self.options.service_node_port_range)
+        self.catalog.caches[self.numbers.held_ports.prefix] = self.numbers.held_ports
+        self.storage.alongside[holders.SERVICES] = self.numbers.alongside
+        self.repair = Repair(self.storage, self.numbers)
         self.kept = Kept(self.options.event_ttl, self.options.history_hours * 3600.0)
 
     catalog: Catalog
@@ -47,6 +52,7 @@ class Server:
     numbers: Allocations = field(init=False)
     """What Services hold of the cluster's addresses and node ports."""
 
+    repair: Repair = field(init=False)
     kept: Kept = field(init=False)
 
 

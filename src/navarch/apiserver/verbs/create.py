@@ -6,15 +6,17 @@ import secrets
 
 from aiohttp import web
 
-from navarch.apiserver import answers, background, managed_fields, watch_cache, writing
+from navarch.apiserver import answers, background, managed_fields, storage, watch_cache, writing
 from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.context import Context
-from navarch.apiserver.kinds.strategy import Obj
+from navarch.apiserver.kinds.strategy import Allocate, Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.machinery import codec, errors, names
 
 _GENERATED_TRIES = 8
+_NUMBERED_TRIES = 4
+"""How often another server may give out the same number first."""
 
 
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
@@ -36,15 +38,33 @@ async def create(context: Context, served: Served, server: Server, obj: Obj, *, 
     await server.admission.mutate(attributes)
     obj = attributes.obj
     served.strategy.prepare_create(obj, now)
-    allocate = served.strategy.allocate
-    finish = allocate(server.numbers, obj, None, context.dry_run) if allocate else None
-    try:
-        await background.run(context.size, writing.check_create, served, obj)
-        await server.admission.validate(attributes)
-        return await insert(context, served, server, obj)
-    finally:
-        if finish is not None:
+    if served.strategy.allocate is not None:
+        return await _numbered(context, served, server, attributes, served.strategy.allocate)
+    return await _checked(context, served, server, attributes)
+
+
+async def _numbered(context: Context, served: Served, server: Server, attributes: Attributes, allocate: Allocate) -> bytes:
+    """Stores an object that numbers are given to; with other numbers when another server gave out the same meanwhile."""
+    text = codec.encode(attributes.obj)
+    tries = _NUMBERED_TRIES
+    while True:
+        finish = allocate(server.numbers, attributes.obj, None, context.dry_run)
+        try:
+            return await _checked(context, served, server, attributes)
+        except storage.Overtaken:
+            tries -= 1
+            if not tries:
+                raise
+        finally:
             finish()
+        await server.storage.fresh()
+        attributes.obj = served.decode(text)
+
+
+async def _checked(context: Context, served: Served, server: Server, attributes: Attributes) -> bytes:
+    await background.run(context.size, writing.check_create, served, attributes.obj)
+    await server.admission.validate(attributes)
+    return await insert(context, served, server, attributes.obj)
 
 
 def reset_status(served: Served, obj: Obj) -> None:

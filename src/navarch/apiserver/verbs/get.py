@@ -25,6 +25,8 @@ def entry_of(served: Served, name: str, namespace: str) -> Entry:
 
 async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
     info = context.info
+    if not context.request.query_string or not context.query.get("resourceVersion"):
+        await server.storage.fresh()
     entry = entry_of(served, info.name, info.namespace)
     accept = context.request.headers.get("Accept", "")
     if accept in ("application/json", "", "*/*") and served.view is None and not context.request.query_string:

@@ -97,6 +97,8 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     form = answers.accepted(context, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
     scope = scope_of(context, served) if query else Scope(context.info.namespace if served.resource.namespaced else "")
     plain = not query and served.view is None
+    if plain:
+        await server.storage.fresh()
     page = Page(served.cache.select(scope), server.storage.revision) if plain else await read(context, served, scope, server)
     pretty = form.pretty or ("pretty" in query and answers.pretty(context, form))
     if not form.shape and form.media == answers.JSON and not pretty:
@@ -184,6 +186,8 @@ async def _read(context: Context, served: Served, scope: Scope, server: Server) 
         raise errors.BadRequest(f"invalid resource version: {error.status.message}") from None
     if match == "Exact":
         return await _at(served, scope, server, revision, "", limit)
+    if not asked:
+        await server.storage.fresh()
     if revision > server.storage.revision:
         raise too_large(revision, server.storage.revision)
     revision = server.storage.revision

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from navarch.apiserver import answers, background, contention, managed_fields, watch_cache, writing
+from navarch.apiserver import answers, background, contention, managed_fields, storage, watch_cache, writing
 from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.context import Context
 from navarch.apiserver.kinds.strategy import Obj
@@ -140,6 +140,9 @@ async def attempt(
         await background.run(max(context.size, len(entry.body)), writing.check_update, served, new, old, subresource)
         await server.admission.validate(attributes)
         return await write(context, served, server, entry, new, old)
+    except storage.Overtaken:
+        await server.storage.fresh()
+        return None
     finally:
         if finish is not None:
             finish()

@@ -53,6 +53,8 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     timeout = listing.timeout_seconds(context)
     form = answers.accepted(context, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
     initial, version, bookmarks = _start(context)
+    if not context.query.get("resourceVersion"):
+        await server.storage.fresh()
     if version > server.storage.revision:
         raise listing.too_large(version, server.storage.revision)
     reached = version or server.storage.revision
