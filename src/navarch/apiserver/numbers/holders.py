@@ -9,10 +9,8 @@ of all ports under one key, for which all creations of all servers would have to
 
 from __future__ import annotations
 
-import ipaddress
 import uuid
 
-from navarch.api.meta import v1 as meta_v1
 from navarch.api.networking import v1 as networking_v1
 from navarch.machinery import codec, timestamps
 
@@ -24,35 +22,26 @@ MANAGER = "ipallocator.k8s.io"
 FAMILY, MANAGED_BY = "ipaddress.kubernetes.io/ip-family", "ipaddress.kubernetes.io/managed-by"
 
 
-def address_text(number: int, family: str) -> str:
-    """A number as the address it stands for, as IPAddresses are named."""
-    return str(ipaddress.IPv6Address(number) if family == "IPv6" else ipaddress.IPv4Address(number))
-
-
 def address_labels(address: str) -> dict[str, str]:
     return {FAMILY: "IPv6" if ":" in address else "IPv4", MANAGED_BY: MANAGER}
 
 
-def parent(namespace: str, name: str) -> networking_v1.ParentReference:
+def parent(namespace: str, name: str) -> dict[str, str]:
     """The reference to the Service that holds a number."""
-    return networking_v1.ParentReference(group="", resource="services", namespace=namespace, name=name)
+    return {"resource": "services", "namespace": namespace, "name": name}
 
 
 def address(text: str, namespace: str, name: str, now: float) -> bytes:
     """The IPAddress of a Service's cluster address, as it is stored."""
-    made = networking_v1.IPAddress(
-        metadata=meta_v1.ObjectMeta(name=text, labels=address_labels(text), uid=str(uuid.uuid4()), creationTimestamp=timestamps.seconds(now)),
-        spec=networking_v1.IPAddressSpec(parentRef=parent(namespace, name)),
-    )
-    made.apiVersion, made.kind = "networking.k8s.io/v1", "IPAddress"
-    return codec.encode(made)
+    metadata = {"name": text, "labels": address_labels(text), "uid": str(uuid.uuid4()), "creationTimestamp": timestamps.seconds(now)}
+    spec = {"parentRef": parent(namespace, name)}
+    return codec.encode({"apiVersion": "networking.k8s.io/v1", "kind": "IPAddress", "metadata": metadata, "spec": spec})
 
 
 def port(number: int, namespace: str, name: str, now: float) -> bytes:
     """The record of a Service's node port, as it is stored. It is no API object: nothing serves it."""
     metadata = {"name": str(number), "creationTimestamp": timestamps.seconds(now)}
-    reference = {"resource": "services", "namespace": namespace, "name": name}
-    return codec.encode({"apiVersion": "v1", "kind": "NodePort", "metadata": metadata, "spec": {"parentRef": reference}})
+    return codec.encode({"apiVersion": "v1", "kind": "NodePort", "metadata": metadata, "spec": {"parentRef": parent(namespace, name)}})
 
 
 def holder(body: bytes) -> tuple[str, str] | None:

@@ -73,7 +73,7 @@ def holdings(service: core_v1.Service | _Held) -> Holdings:
     ports = {p.nodePort for p in spec.ports or () if p.nodePort}
     if spec.healthCheckNodePort:
         ports.add(spec.healthCheckNodePort)
-    return Holdings(frozenset(str(ipaddress.ip_address(t)) for t in texts), frozenset(ports))
+    return Holdings(frozenset(str(ipaddress.ip_address(t)) if ":" in t else t for t in texts), frozenset(ports))
 
 
 def allocate(numbers: Numbers, service: core_v1.Service, old: core_v1.Service | None, dry_run: bool) -> Finish:
