@@ -18,12 +18,15 @@ from navarch.apiserver.contention import KeyMutex
 from navarch.apiserver.freshness import Freshness
 from navarch.apiserver.served import ROOT, Catalog, Served
 from navarch.apiserver.watch_cache import Cache, Entry, Event
+from navarch.lib import heap
 from navarch.machinery import errors
 from navarch.store import interface as stores
 from navarch.store.interface import Change, Committed, Conflict, Delete, Put, Readable
 
 _log = logging.getLogger(__name__)
 _MOST_BYTES = 1_572_864
+REMEMBERED, REMEMBERED_BYTES = 2000, 8 * 1024 * 1024
+"""Revisions before the start, and bytes of them, that the caches are given: what clients missed while a server was started again."""
 
 
 Alongside = Callable[[str, Entry | None, bytes | None], list[Put | Delete]]
@@ -65,7 +68,16 @@ class Storage:
         self.store.failed.add_done_callback(self._store_failed)
         pending: list[tuple[Change, ...]] = []
         loading = self.store.subscribe(pending.append)
-        found = await self.store.range(ROOT, stores.END, set_aside=True)
+        with heap.unwatched():
+            found = await self.store.range(ROOT, stores.END, set_aside=True)
+            self._load(found)
+            await self._remember(found.revision)
+        loading()
+        self._unsubscribe = self.store.subscribe(self._follow)
+        for changes in pending:
+            self._apply(tuple(c for c in changes if c.revision > found.revision))
+
+    def _load(self, found: stores.Range) -> None:
         for damage in found.damaged:
             self._set_aside(damage)
         for record in found.records:
@@ -75,10 +87,31 @@ class Storage:
         self.revision = self.loaded = found.revision
         for cache in self.catalog.caches.values():
             cache.complete_since = found.revision
-        loading()
-        self._unsubscribe = self.store.subscribe(self._follow)
-        for changes in pending:
-            self._apply(tuple(c for c in changes if c.revision > found.revision))
+
+    async def _remember(self, revision: int) -> None:
+        """Gives the caches the latest changes before a revision, so that those who come back go on from memory."""
+        since = max(revision - REMEMBERED, await self.store.oldest())
+        found: list[Change] = []
+        reached, size = since, 0
+        try:
+            while reached < revision:
+                piece = await self.store.changes(ROOT, stores.END, reached)
+                read = sum(len(change.value or b"") + len(change.previous or b"") for change in piece.changes)
+                if size + read > REMEMBERED_BYTES:
+                    found, since, size = [], reached, 0
+                    if read > REMEMBERED_BYTES:
+                        since, reached = piece.until, piece.until
+                        continue
+                found += piece.changes
+                reached, size = piece.until, size + read
+        except stores.Compacted:
+            return
+        by_cache: dict[str, list[Change]] = {}
+        for change in found:
+            if change.revision <= revision and (cache := self.cache_of(change.key)) is not None:
+                by_cache.setdefault(cache.prefix, []).append(change)
+        for prefix, cache in self.catalog.caches.items():
+            cache.remember(by_cache.get(prefix, ()), since)
 
     async def stop(self) -> None:
         if self._unsubscribe is not None:

@@ -349,6 +349,35 @@ class Cache:
         self._put(self.entry(key, value, version))
         self.version = max(self.version, version)
 
+    def remember(self, changes: Iterable[Change], since: int) -> None:
+        """Takes all changes after a revision that led to what was loaded, as if they had been applied."""
+        self.complete_since = since
+        latest: dict[str, Entry] = {}
+        for change in changes:
+            key = change.key[len(self.prefix) :]
+            old, new = latest.get(key), self._entries.get(key)
+            if change.previous is not None and old is None:
+                old = self.entry(key, change.previous, change.previous_revision)
+            if change.value is None:
+                new = None
+            elif new is None or new.version != change.revision:
+                new = self.entry(key, change.value, change.revision)
+            if new is None:
+                latest.pop(key, None)
+            else:
+                latest[key] = new
+            self.version = max(self.version, change.revision)
+            self._note(Event(change.revision, key, new, old))
+
+    def _note(self, event: Event) -> None:
+        """Keeps an event for those who come later, within bounds."""
+        self.history.append(event)
+        self._history_bytes += event.size
+        while len(self.history) > _HISTORY or self._history_bytes > _HISTORY_BYTES:
+            gone = self.history.popleft()
+            self._history_bytes -= gone.size
+            self.complete_since = gone.revision
+
     def apply(self, change: Change) -> Event:
         """Takes one committed change and returns it as an event."""
         key = change.key[len(self.prefix) :]
@@ -361,12 +390,7 @@ class Cache:
             self._put(new)
         self.version = change.revision
         event = Event(change.revision, key, new, old)
-        self.history.append(event)
-        self._history_bytes += event.size
-        while len(self.history) > _HISTORY or self._history_bytes > _HISTORY_BYTES:
-            gone = self.history.popleft()
-            self._history_bytes -= gone.size
-            self.complete_since = gone.revision
+        self._note(event)
         return event
 
     def _put(self, entry: Entry) -> None:
