@@ -33,6 +33,19 @@ STUCK_SECONDS = 60.0
 """How long a client may take nothing while there is something for it."""
 
 
+def chunked(data: bytes) -> bytes:
+    """A chunk of an answer, in chunked transfer coding."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def plain_frame(kind: str, event: Event) -> bytes:
+    return event.frame(kind)
+
+
+def plain_chunk(kind: str, event: Event) -> bytes:
+    return event.chunk(kind)
+
+
 class Watchers:
     """All of them, and what they hold back together."""
 
@@ -76,13 +89,17 @@ class Watchers:
 
 
 class Watcher:
-    """One watch's connection. `receive` takes events as they happen; `drain` writes what was held back."""
+    """One watch's connection. `receive` takes events as they happen; `drain` writes what was held back.
 
-    __slots__ = ("_frame", "_transport", "_watchers", "behind", "error", "live", "over", "wake")
+    `frame` makes an event a line; `chunk` the same as it is sent, where that is shared with others.
+    """
 
-    def __init__(self, request: web.BaseRequest, frame: Frame, watchers: Watchers) -> None:
+    __slots__ = ("_chunk", "_frame", "_transport", "_watchers", "behind", "error", "live", "over", "wake")
+
+    def __init__(self, request: web.BaseRequest, frame: Frame, watchers: Watchers, chunk: Frame | None = None) -> None:
         self._transport = request.transport
         self._frame = frame
+        self._chunk = chunk or (lambda kind, event: chunked(frame(kind, event)))
         self._watchers = watchers
         self.behind: deque[tuple[str, Event]] = deque()
         self.live = False
@@ -126,7 +143,9 @@ class Watcher:
         if not self.live or self.behind:
             self.hold(seen)
         elif len(seen) == 1:
-            self.write(self._frame(*seen[0]))
+            transport.write(self._chunk(*seen[0]))
+            if transport.get_write_buffer_size() > MOST_BUFFERED:
+                self._lag()
         else:
             self._write_all(seen)
 
@@ -150,10 +169,14 @@ class Watcher:
         """Writes to a client that keeps up."""
         transport = self._transport
         assert transport is not None
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        transport.write(chunked(data))
         if transport.get_write_buffer_size() > MOST_BUFFERED:
-            self.live = False
-            self.wake.set()
+            self._lag()
+
+    def _lag(self) -> None:
+        """Events are held back from now on, until the client has read what it has."""
+        self.live = False
+        self.wake.set()
 
     def hold(self, seen: Iterable[tuple[str, Event]]) -> None:
         """Keeps events for later."""

@@ -33,7 +33,7 @@ _INITIAL_END = {"k8s.io/initial-events-end": "true"}
 def framer(context: Context, served: Served, form: Accepted) -> Frame:
     """How an event becomes bytes for this watcher. The plain form is shared by all watchers of a version."""
     if not form.shape:
-        return lambda kind, event: event.frame(kind)
+        return watchers.plain_frame
     if form.shape == "Table":
         rows = tables.Rows(context, served, headers=True)
 
@@ -68,7 +68,7 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
     response.enable_chunked_encoding()
     answers.warn(context, response)
     await response.prepare(context.request)
-    watcher = watchers.Watcher(context.request, framer(context, served, form), server.watchers)
+    watcher = watchers.Watcher(context.request, framer(context, served, form), server.watchers, None if form.shape else watchers.plain_chunk)
     try:
         while not initial and (late := served.cache.since(reached)) is None:
             more, reached = await _past(served, server, reached)
