@@ -208,8 +208,9 @@ class Watcher:
             async with turns:
                 piece = self._next_piece()
             if not piece:
-                self.live = True
-                return
+                # What comes while the turn ends is held back; a watcher is live only with nothing behind.
+                self.live = not self.behind
+                continue
             try:
                 async with asyncio.timeout(STUCK_SECONDS):
                     await response.write(piece)

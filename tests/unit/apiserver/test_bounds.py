@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from typing import Any, cast
@@ -195,6 +196,42 @@ async def test_what_was_held_back_is_written_in_order_when_the_client_reads_agai
     await reader.drain(cast(Any, response), streams.Turns())
     assert reader.live and not reader.behind and everyone.held == 0
     assert len(response.written) == sum(1000 + n for n in range(1, 500))
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_event_stays_behind_whenever_it_comes(seed: int) -> None:
+    """Also in the turn in which a watcher finds nothing more to write: it stayed deaf then, for as long as the watch was open."""
+    chance = random.Random(seed)
+    everyone, turns = watchers.Watchers(), streams.Turns()
+    reader, transport = watcher(everyone)
+    reader.live = False
+    written: list[bytes] = []
+    transport.write = written.append  # type: ignore[method-assign, assignment]
+
+    class Response:
+        async def write(self, data: bytes) -> None:
+            written.append(b"%x\r\n%b\r\n" % (len(data), data))
+
+    async def linger() -> None:
+        while not reader.over:
+            await reader.drain(cast(Any, Response()), turns)
+            await reader.wake.wait()
+            reader.wake.clear()
+
+    lingering = asyncio.ensure_future(linger())
+    for revision in range(200):
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        if chance.random() < 0.2:
+            reader.live = False
+            reader.wake.set()
+        reader.receive([("ADDED", event(revision, 1000 + revision))])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert reader.live and not reader.behind and everyone.held == 0
+    assert b"".join(written).count(b"x") >= sum(1000 + n for n in range(200))
+    reader.end()
+    await lingering
 
 
 def test_the_history_of_a_cache_is_bounded_in_bytes() -> None:
