@@ -1,199 +1,154 @@
-"""Answers: bytes in the form the client asked for.
+"""What a request is answered with, as values: finished bytes, pieces that are still to be made, a stream that goes on, or somebody else's answer.
 
-JSON is what is stored, so it is written as it is. Tables, metadata-only objects and YAML are made from it on demand.
+Nothing is written here: whoever holds the connection (`http`) writes them. Warnings of the call go with every answer.
 
-Upstream counterpart: apiserver's endpoints/handlers/{negotiation,responsewriters}.
+Upstream counterpart: apiserver's endpoints/handlers/responsewriters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
-import yaml
-from aiohttp import web
 
 from navarch.api.scalars import Object
-from navarch.apiserver import background, streams
-from navarch.apiserver.context import Context
-from navarch.lib import texts
+from navarch.apiserver import background, documents, negotiation
+from navarch.apiserver.call import Call
+from navarch.apiserver.negotiation import JSON, YAML
+from navarch.apiserver.targets import Refusal, Target
 from navarch.machinery import codec, errors
 
-Tree = dict[str, Any]
-JSON = "application/json"
-_MOST_WARNED, _MOST_WARNING = 4096, 256
-YAML = "application/yaml"
-_AVAILABLE = (
-    "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, "
-    "application/vnd.kubernetes.protobuf;stream=watch"
-)
-_JSON_NAMES = frozenset({"application/json", "*/*", "application/*", "text/*"})
-_YAML_NAMES = frozenset({YAML, "text/yaml", "application/x-yaml"})
-_MEDIA = _JSON_NAMES | _YAML_NAMES | {"application/vnd.kubernetes.protobuf"}
+PLAIN = "text/plain; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The form of an answer. `shape` is "", "Table", "PartialObjectMetadata" or "PartialObjectMetadataList"."""
+@dataclass(slots=True)
+class Document:
+    """Finished bytes. `headers` come besides those every answer has, or replace them."""
 
+    body: bytes
+    status: int = 200
     media: str = JSON
-    shape: str = ""
-    pretty: bool = False
-    version: str = "v1"
+    headers: Mapping[str, str] | None = None
 
 
-@texts.remembered(256)
-def negotiate(accept: str) -> Accepted | None:
-    """The first form of an Accept header that we can give; None when there is none."""
-    if not accept:
-        return Accepted()
-    for clause in accept.split(","):
-        media, *parameters = (p.strip() for p in clause.split(";"))
-        options = dict(p.split("=", 1) for p in parameters if "=" in p)
-        shape = options.get("as", "")
-        if media in _JSON_NAMES:
-            form = JSON
-        elif media in _YAML_NAMES:
-            form = YAML
-        else:
-            continue
-        if shape and (options.get("g") != "meta.k8s.io" or options.get("v") not in ("v1", "v1beta1")):
-            continue
-        return Accepted(form, shape, options.get("pretty") in ("1", "true"), options.get("v", "v1"))
-    return None
+@dataclass(slots=True)
+class Later:
+    """A body that is made when it is written: away from the loop."""
+
+    make: Callable[[], Awaitable[bytes]]
+    status: int = 200
+    media: str = JSON
 
 
-def accepted(context: Context, *shapes: str) -> Accepted:
-    """The form to answer in. NotAcceptable when the client takes none of ours (`shapes`: those this answer can have)."""
-    header = context.request.headers.get("Accept", "")
-    found = negotiate(header)
-    if found is None and header.startswith("application/vnd.kubernetes.protobuf") and "," not in header and ";as=" not in header:
-        return Accepted()
-    if found is None and not {c.split(";")[0].strip() for c in header.split(",")} & _MEDIA:
-        raise errors.NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {_AVAILABLE}")
-    if found is None or (found.shape and found.shape not in shapes):
-        raise errors.NotAcceptable(
-            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
-        )
-    return found
+@dataclass(slots=True)
+class Pieces:
+    """A body that comes piece by piece. `length`, where it is known, spares the client chunks."""
+
+    parts: AsyncIterator[bytes]
+    media: str = JSON
+    length: int | None = None
 
 
-def raw(body: bytes, status: int = 200, media: str = JSON, headers: dict[str, str] | None = None) -> web.Response:
-    """Finished bytes."""
-    made = {"Content-Type": media, "Cache-Control": "no-cache, private"}
-    if headers:
-        made |= headers
-    kind = streams.Pieces if len(body) > streams.PIECE else web.Response
-    return kind(body=body, status=status, headers=made)
+class Sink(Protocol):
+    """Where a stream goes."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client is gone."""
+
+    def write(self, data: bytes) -> int:
+        """Writes without waiting. How many bytes the client has not taken yet."""
+
+    async def send(self, data: bytes) -> None:
+        """Writes, and waits until the client has taken most of it. ConnectionResetError when it is gone."""
+
+    def abort(self) -> None:
+        """Cuts the connection: nothing more is to come."""
 
 
-def of_json(context: Context, body: bytes, status: int = 200) -> web.Response:
-    """A JSON document in the form the client asked for, with the warnings collected so far."""
-    form = accepted(context, "PartialObjectMetadata", "Table", "PartialObjectMetadataList")
-    media = form.media
-    if media == YAML:
-        response = raw(as_yaml(body), status, media) if len(body) < background.LARGE else streams.Late(lambda: _later(body), status, media)
-    elif pretty(context, form):
-        response = raw(msgspec.json.format(body, indent=2) + b"\n", status, media)
-    else:
-        response = raw(body, status, media)
-    warn(context, response)
-    return response
+@dataclass(slots=True)
+class Stream:
+    """An answer that lasts as long as it is wanted. `produce` writes it, once its head was sent."""
+
+    produce: Callable[[Sink], Awaitable[None]]
+    media: str = JSON
 
 
-def pretty(context: Context, form: Accepted) -> bool:
-    """Whether JSON is wanted in lines, for people."""
-    return form.pretty or context.query.get("pretty") in ("1", "true")
+@dataclass(slots=True)
+class Tunnel:
+    """The connection is handed over to a target that agrees to the upgrade."""
+
+    target: Target
+    path: str
 
 
-def as_yaml(body: bytes) -> bytes:
-    """A JSON document as YAML."""
-    text: str = yaml.dump(codec.tree(body), Dumper=yaml.CSafeDumper, sort_keys=True, default_flow_style=False)
-    return text.encode()
+@dataclass(slots=True)
+class Forward:
+    """What a target answers to the request. With a prefix, links of HTML pages and redirects get it in front; with `refusal`, a failure is
+    an error of ours instead of being passed on."""
+
+    target: Target
+    path: str
+    prefix: str = ""
+    refusal: Refusal | None = None
 
 
-async def _later(body: bytes) -> bytes:
-    return await background.run(len(body), as_yaml, body)
+@dataclass(slots=True)
+class LogSocket:
+    """What a target answers to a GET, as the frames of a WebSocket."""
+
+    target: Target
+    path: str
+    refusal: Refusal
 
 
-def of_object(context: Context, obj: Object | dict[str, Any], status: int = 200) -> web.Response:
-    return of_json(context, codec.encode(obj), status)
+Answer = Document | Later | Pieces | Stream | Tunnel | Forward | LogSocket
+KINDS = (Document, Later, Pieces, Stream, Tunnel, Forward, LogSocket)
 
 
-def warn(context: Context, response: web.StreamResponse) -> None:
-    """Adds `Warning` headers (RFC 7234, code 299) for what the request made us note, as many characters of them as upstream does."""
-    noted = list(dict.fromkeys(context.warnings))
-    shortened = sum(map(len, noted)) > _MOST_WARNED
+def of_json(call: Call, body: bytes, status: int = 200) -> Answer:
+    """A JSON document in the form the client asked for."""
+    form = negotiation.accepted(call, "PartialObjectMetadata", "Table", "PartialObjectMetadataList")
+    if form.media == YAML:
+        if len(body) < background.LARGE:
+            return Document(documents.as_yaml(body), status, YAML)
+        return Later(lambda: background.run(len(body), documents.as_yaml, body), status, YAML)
+    if negotiation.pretty(call, form):
+        return Document(msgspec.json.format(body, indent=2) + b"\n", status)
+    return Document(body, status)
+
+
+def of_object(call: Call, obj: Object | dict[str, Any], status: int = 200) -> Answer:
+    return of_json(call, codec.encode(obj), status)
+
+
+def failure(error: errors.ApiError) -> Document:
+    """An error as a Status."""
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
+    return Document(codec.encode(error.status), error.status.code or 500, headers=headers)
+
+
+def panicked() -> errors.ApiError:
+    """What a client reads of a fault of ours."""
+    return errors.internal("this request caused apiserver to panic. Look in the logs for details.")
+
+
+_MOST_WARNED, _MOST_WARNING = 4096, 256
+
+
+def warnings(noted: list[str]) -> list[str]:
+    """The values of `Warning` headers (RFC 7234, code 299) for what a request made us note, as many characters of them as upstream has."""
+    distinct = list(dict.fromkeys(noted))
+    shortened = sum(map(len, distinct)) > _MOST_WARNED
+    found: list[str] = []
     written = 0
-    for text in noted:
+    for text in distinct:
         if written >= _MOST_WARNED:
             break
         text = text[:_MOST_WARNING] if shortened else text
         written += len(text)
         quoted = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-        response.headers.add("Warning", f'299 - "{quoted}"')
-
-
-def failure(error: errors.ApiError) -> web.Response:
-    """An error as a Status."""
-    status = error.status
-    headers = {}
-    if error.retry_after:
-        headers["Retry-After"] = str(error.retry_after)
-    return raw(codec.encode(status), status.code or 500, headers=headers)
-
-
-def list_head(api_version: str, kind: str, revision: int, token: str = "", remaining: int = 0) -> bytes:
-    """What stands before the items of a list document."""
-    more = b""
-    if token:
-        more += b',"continue":"%b"' % token.encode()
-    if remaining:
-        more += b',"remainingItemCount":%d' % remaining
-    named = (kind.encode(), api_version.encode(), revision, more)
-    return b'{"kind":"%bList","apiVersion":"%b","metadata":{"resourceVersion":"%d"%b},"items":[' % named
-
-
-def join_list(api_version: str, kind: str, revision: int, bodies: Sequence[bytes], token: str = "", remaining: int = 0) -> bytes:
-    """A list document from finished items."""
-    return b"".join((list_head(api_version, kind, revision, token, remaining), b",".join(bodies), b"]}\n"))
-
-
-def json_parts(head: Tree, items: str, bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """A document with a list of items at its end, item by item."""
-    yield codec.encode(head)[:-1] + b',"%b":[' % items.encode()
-    before = b""
-    for body in bodies:
-        yield before + body
-        before = b","
-    yield b"]}\n"
-
-
-def pretty_parts(head: Tree, items: str, bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """The same in lines, for people."""
-    yield msgspec.json.format(codec.encode(head), indent=2)[:-2] + b',\n  "%b": [' % items.encode()
-    before, end = b"\n    ", b"]\n}\n"
-    for body in bodies:
-        yield before + msgspec.json.format(body, indent=2).replace(b"\n", b"\n    ")
-        before, end = b",\n    ", b"\n  ]\n}\n"
-    yield end
-
-
-def yaml_parts(head: Tree, items: str, bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """The same as YAML, whose keys are sorted."""
-    first = {key: value for key, value in head.items() if key < items}
-    yield as_yaml(codec.encode(first)) + f"{items}:".encode()
-    before, end = b"\n", b" []\n"
-    for body in bodies:
-        yield before + as_yaml(b"[%b]" % body)
-        before, end = b"", b""
-    rest = {key: value for key, value in head.items() if key > items}
-    yield end + (as_yaml(codec.encode(rest)) if rest else b"")
-
-
-def partial(body: bytes) -> bytes:
-    """An object's metadata alone, as PartialObjectMetadata."""
-    tree = codec.tree(body)
-    return codec.encode({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": tree.get("metadata") or {}})
+        found.append(f'299 - "{quoted}"')
+    return found

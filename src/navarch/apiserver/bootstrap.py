@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from navarch.api.core import v1 as core_v1
@@ -24,8 +23,11 @@ from navarch.apiserver import writing
 from navarch.apiserver.authz import policy
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.numbers.services import DEFAULT
+from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.machinery import codec, timestamps
+from navarch.apiserver.verbs.write import by_server
+from navarch.lib import inet
+from navarch.machinery import codec, errors, timestamps
 
 _log = logging.getLogger(__name__)
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -71,13 +73,10 @@ async def ensure(server: Server, obj: Object) -> bool:
     name, namespace = made.metadata.name, made.metadata.namespace or ""
     if served.cache.get(served.key(name, namespace)) is not None:
         return False
-    made.apiVersion, made.kind = served.resource.group_version, served.resource.kind
-    made.metadata.uid = str(uuid.uuid4())
-    made.metadata.creationTimestamp = timestamps.seconds(writing.now())
-    if served.strategy.generation:
-        made.metadata.generation = 1
-    served.strategy.default(made)
-    await server.storage.put(served, name, namespace, codec.encode(made), 0)
+    try:
+        await server.writer.create(by_server(), served, namespace, writing.settle(served, made))
+    except errors.AlreadyExists:
+        return False
     return True
 
 
@@ -88,19 +87,28 @@ async def reconcile_role(server: Server, obj: Object) -> None:
     wanted: Obj = obj
     served = _served(server, wanted)
     name, namespace = wanted.metadata.name, wanted.metadata.namespace or ""
+
+    def completed(held: Obj) -> bool:
+        """Adds what is lacking; whether anything was."""
+        if (held.metadata.annotations or {}).get(_AUTOUPDATE) == "false":
+            return False
+        changed = False
+        for part in ("rules", "subjects"):
+            lacking = _lacking(getattr(held, part, None), getattr(wanted, part, None))
+            if lacking:
+                setattr(held, part, [*(getattr(held, part) or ()), *lacking])
+                changed = True
+        return changed
+
     entry = served.cache.get(served.key(name, namespace))
-    assert entry is not None
-    held = served.decode(entry.body)
-    held.metadata.resourceVersion = None
-    if (held.metadata.annotations or {}).get(_AUTOUPDATE) == "false":
-        return
-    before = codec.encode(held)
-    for part in ("rules", "subjects"):
-        lacking = _lacking(getattr(held, part, None), getattr(wanted, part, None))
-        if lacking:
-            setattr(held, part, [*(getattr(held, part) or ()), *lacking])
-    if codec.encode(held) != before:
-        await server.storage.put(served, name, namespace, codec.encode(held), entry.version)
+    if entry is not None and completed(served.decode(entry.body)):
+
+        async def make(old: Obj) -> Obj:
+            held = served.decode(codec.encode(old))
+            completed(held)
+            return held
+
+        await server.writer.change(by_server(), served, name, namespace, make, patch=True)
 
 
 def _lacking(held: Iterable[Any] | None, wanted: Iterable[Any] | None) -> list[Any]:
@@ -134,11 +142,8 @@ async def service_ranges(server: Server) -> None:
     Upstream counterpart: pkg/controlplane/controller/defaultservicecidr.
     """
     cidrs = [c.strip() for c in server.options.service_cluster_ip_range.split(",") if c.strip()]
-    metadata = meta_v1.ObjectMeta(name=DEFAULT)
-    made = networking_v1.ServiceCIDR(metadata=metadata, spec=networking_v1.ServiceCIDRSpec(cidrs=cidrs))
-    made.status = networking_v1.ServiceCIDRStatus(conditions=[_ranges_ready()])
-    if await ensure(server, made):
-        return
+    made = networking_v1.ServiceCIDR(metadata=meta_v1.ObjectMeta(name=DEFAULT), spec=networking_v1.ServiceCIDRSpec(cidrs=cidrs))
+    await ensure(server, made)
     served = _served(server, made)
     entry = served.cache.get(DEFAULT)
     if entry is None:
@@ -146,18 +151,28 @@ async def service_ranges(server: Server) -> None:
     held: networking_v1.ServiceCIDR = served.decode(entry.body)
     if held.metadata is None or held.metadata.deletionTimestamp is not None:
         return
-    held.metadata.resourceVersion = None
-    before = codec.encode(held)
     known = (held.spec.cidrs or []) if held.spec else []
     if len(cidrs) == 2 and known == cidrs[:1]:
-        held.spec = networking_v1.ServiceCIDRSpec(cidrs=cidrs)
+        spec = networking_v1.ServiceCIDRSpec(cidrs=cidrs)
+        await _set(server, served, DEFAULT, lambda obj: setattr(obj, "spec", spec))
     elif known != cidrs:
         _log.warning("the default ServiceCIDR %s does not match the flag --service-cluster-ip-range %s", known, cidrs)
+        return
     conditions = (held.status.conditions or []) if held.status else []
-    if known == cidrs and not any(c.type == "Ready" and c.status != "Unknown" for c in conditions):
-        held.status = networking_v1.ServiceCIDRStatus(conditions=[*(c for c in conditions if c.type != "Ready"), _ranges_ready()])
-    if codec.encode(held) != before:
-        await server.storage.put(served, DEFAULT, "", codec.encode(held), entry.version)
+    if not any(c.type == "Ready" and c.status != "Unknown" for c in conditions):
+        status = networking_v1.ServiceCIDRStatus(conditions=[*(c for c in conditions if c.type != "Ready"), _ranges_ready()])
+        await _set(server, served, DEFAULT, lambda obj: setattr(obj, "status", status), "status")
+
+
+async def _set(server: Server, served: Served, name: str, change: Callable[[Obj], None], subresource: str = "") -> None:
+    """Changes a cluster-scoped object, or a part of it."""
+
+    async def make(old: Obj) -> Obj:
+        new = served.decode(codec.encode(old))
+        change(new)
+        return new
+
+    await server.writer.change(by_server(), served, name, "", make, subresource=subresource, patch=True)
 
 
 def _ranges_ready() -> meta_v1.Condition:
@@ -184,6 +199,9 @@ async def _kubernetes_service(server: Server) -> None:
     metadata = meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=labels)
     await ensure(server, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus())))
     address = options.advertise_address or options.bind_address
+    parsed = inet.parse(address)
+    if parsed is None or not inet.is_global_unicast(parsed):
+        return  # a loopback or unspecified address leads nobody else here: endpoints may not have it
     subset = core_v1.EndpointSubset(
         addresses=[core_v1.EndpointAddress(ip=address)],
         ports=[core_v1.EndpointPort(name="https", port=options.secure_port, protocol="TCP")],
@@ -203,17 +221,15 @@ async def _kubernetes_service(server: Server) -> None:
 
 async def put(server: Server, obj: Object) -> None:
     """Creates an object, or gives the existing one this content."""
-    wanted: Obj = obj
     if await ensure(server, obj):
         return
+    wanted: Obj = obj
     served = _served(server, wanted)
-    name, namespace = wanted.metadata.name, wanted.metadata.namespace or ""
-    entry = served.cache.get(served.key(name, namespace))
-    assert entry is not None
-    held = served.decode(entry.body)
-    wanted.metadata, wanted.apiVersion, wanted.kind = held.metadata, held.apiVersion, held.kind
-    held.metadata.resourceVersion = None
-    served.strategy.default(wanted)
-    value = codec.encode(wanted)
-    if value != codec.encode(held):
-        await server.storage.put(served, name, namespace, value, entry.version)
+    content = codec.encode(writing.settle(served, wanted))
+
+    async def make(old: Obj) -> Obj:
+        new = served.decode(content)
+        new.metadata = served.decode(codec.encode(old)).metadata
+        return new
+
+    await server.writer.change(by_server(), served, wanted.metadata.name, wanted.metadata.namespace or "", make, patch=True)

@@ -12,11 +12,10 @@ import base64
 import hashlib
 from typing import Any
 
-from aiohttp import web
-
 from navarch.api import resources
 from navarch.apiserver import answers
-from navarch.apiserver.context import Context
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Catalog, Served
 from navarch.machinery import codec, errors
 
@@ -91,13 +90,13 @@ class Discovery:
         self._made: dict[tuple[str, ...], tuple[bytes, str]] = {}
         self._generation = -1
 
-    def answer(self, context: Context, address: str) -> web.Response | None:
+    def answer(self, call: Call, address: str) -> Answer | None:
         """The answer for /api, /apis and below; None when the path names no group or version."""
-        parts = tuple(p for p in context.info.path.split("/") if p)
+        parts = tuple(p for p in call.info.path.split("/") if p)
         if self._generation != self._catalog.generation:
             self._made.clear()
             self._generation = self._catalog.generation
-        version = _wants_aggregated(context) if parts in (("api",), ("apis",)) else ""
+        version = _wants_aggregated(call) if parts in (("api",), ("apis",)) else ""
         key = (*parts, version)
         made = self._made.get(key)
         if made is None:
@@ -108,12 +107,12 @@ class Discovery:
             made = self._made[key] = (body, f'"{hashlib.sha256(body).hexdigest().upper()}"')
         body, tag = made
         if not version:
-            return answers.of_json(context, body)
+            return answers.of_json(call, body)
         headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "public"}
         media = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-        if context.request.headers.get("If-None-Match") == tag:
-            return web.Response(status=304, headers={"ETag": tag, "Vary": "Accept"})
-        return answers.raw(body, media=media, headers=headers)
+        if call.headers.get("If-None-Match") == tag:
+            return answers.Document(b"", 304, headers={"ETag": tag, "Vary": "Accept"})
+        return answers.Document(body, media=media, headers=headers)
 
     def _document(self, parts: tuple[str, ...], version: str, address: str) -> Document | None:
         match parts:
@@ -174,9 +173,9 @@ class Discovery:
         return {"kind": "APIGroupDiscoveryList", "apiVersion": f"apidiscovery.k8s.io/{version}", "metadata": {}, "items": items}
 
 
-def _wants_aggregated(context: Context) -> str:
+def _wants_aggregated(call: Call) -> str:
     """The version of the aggregated form a client prefers, or ""."""
-    for clause in context.request.headers.get("Accept", "").split(","):
+    for clause in call.headers.get("Accept", "").split(","):
         options = {k.strip(): v.strip() for k, _, v in (p.partition("=") for p in clause.split(";")[1:])}
         if options.get("as") == "APIGroupDiscoveryList" and options.get("g") == "apidiscovery.k8s.io":
             if clause.strip().startswith("application/json") and options.get("v") in _AGGREGATED:

@@ -7,12 +7,11 @@ import platform
 import time
 from collections.abc import Callable
 
-from aiohttp import web
-
 import navarch
 from navarch.api import version as version_types
-from navarch.apiserver import answers
-from navarch.apiserver.context import Context
+from navarch.apiserver import answers, negotiation
+from navarch.apiserver.answers import PLAIN, Answer, Document
+from navarch.apiserver.call import Call
 from navarch.apiserver.discovery import Discovery, not_found
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Server
@@ -31,53 +30,53 @@ class Endpoints:
         self._ready = ready
         self._documents = documents
 
-    async def answer(self, context: Context) -> web.StreamResponse:
-        path = context.info.path.rstrip("/") or "/"
+    async def answer(self, call: Call) -> Answer:
+        path = call.info.path.rstrip("/") or "/"
         head = path.split("/")[1]
         if head in ("api", "apis"):
-            found = self._discovery.answer(context, self._address(context))
+            found = self._discovery.answer(call, self._address(call))
             if found is None:
                 raise not_found()
             return found
         match head:
             case "version":
-                return answers.of_object(context, version())
+                return answers.of_object(call, version())
             case "healthz" | "livez" | "readyz":
-                return self._health(context, head)
+                return self._health(call, head)
             case "openapi":
-                return await self._documents.answer(context)
+                return await self._documents.answer(call)
             case ".well-known" if path == "/.well-known/openid-configuration":
-                return answers.raw(codec.encode(self._server.issuer.discovery()))
+                return Document(codec.encode(self._server.issuer.discovery()))
             case "openid" if path == "/openid/v1/jwks":
-                return answers.raw(codec.encode(self._server.issuer.key_set()), media="application/jwk-set+json")
+                return Document(codec.encode(self._server.issuer.key_set()), media="application/jwk-set+json")
             case "metrics":
                 return self._server.metrics.answer()
             case "":
-                return answers.raw(codec.encode({"paths": self._paths()}))
-        return answers.raw(b"404 page not found\n", 404, "text/plain; charset=utf-8")
+                return Document(codec.encode({"paths": self._paths()}))
+        return Document(b"404 page not found\n", 404, PLAIN)
 
-    def _address(self, context: Context) -> str:
+    def _address(self, call: Call) -> str:
         options = self._server.options
         return f"{options.advertise_address or options.bind_address}:{options.secure_port}"
 
-    def _health(self, context: Context, which: str) -> web.Response:
+    def _health(self, call: Call, which: str) -> Answer:
         """`ok`, or with ?verbose one line per check, in upstream's form."""
         checks = self._ready()
-        path = context.info.path.strip("/").split("/")
+        path = call.info.path.strip("/").split("/")
         if len(path) == 2:
             if path[1] not in checks:
                 raise not_found()
             checks = {path[1]: checks[path[1]]}
         if which == "livez":
             checks = {name: ok for name, ok in checks.items() if name in ("ping", "store")} or checks
-        excluded = context.query.getall("exclude", ())
+        excluded = call.query.all("exclude")
         good = all(ok for name, ok in checks.items() if name not in excluded)
-        if good and "verbose" not in context.query:
-            return answers.raw(b"ok", media="text/plain; charset=utf-8")
+        if good and "verbose" not in call.query:
+            return Document(b"ok", media=PLAIN)
         lines = [f"[{'+' if ok or name in excluded else '-'}]{name} {_word(name, ok, name in excluded)}" for name, ok in checks.items()]
         lines += [f"damaged and set aside: {name}" for name in self._server.storage.damaged]
         lines.append(f"{which} check {'passed' if good else 'failed'}")
-        return answers.raw("\n".join(lines).encode() + b"\n", 200 if good else 500, "text/plain; charset=utf-8")
+        return Document("\n".join(lines).encode() + b"\n", 200 if good else 500, PLAIN)
 
     def _paths(self) -> list[str]:
         found = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"]
@@ -123,29 +122,29 @@ class OpenApiDocuments:
             self._made = documents.Publisher(navarch.KUBERNETES_VERSION, versions)
         return self._made
 
-    async def answer(self, context: Context) -> web.StreamResponse:
-        path = context.info.path.strip("/")
+    async def answer(self, call: Call) -> Answer:
+        path = call.info.path.strip("/")
         if path == "openapi/v3":
-            return self._document(context, self._publisher.index(), answers.JSON)
+            return self._document(call, self._publisher.index(), negotiation.JSON)
         if path == "openapi/v2":
-            accept = context.request.headers.get("Accept", "")
+            accept = call.headers.get("Accept", "")
             if "proto-openapi.spec.v2" in accept:
-                return self._document(context, self._publisher.v2_protobuf(), documents.V2_PROTOBUF_ANSWERED)
-            return self._document(context, self._publisher.v2(), answers.JSON)
+                return self._document(call, self._publisher.v2_protobuf(), documents.V2_PROTOBUF_ANSWERED)
+            return self._document(call, self._publisher.v2(), negotiation.JSON)
         found = self._publisher.v3(path.removeprefix("openapi/v3/")) if path.startswith("openapi/v3/") else None
         if found is None:
             raise not_found()
-        return self._document(context, found, answers.JSON)
+        return self._document(call, found, negotiation.JSON)
 
     @staticmethod
-    def _document(context: Context, document: documents.Document, media: str) -> web.Response:
+    def _document(call: Call, document: documents.Document, media: str) -> Answer:
         tag = f'"{document.etag}"'
         headers = {"ETag": tag, "Vary": "Accept-Encoding, Accept"}
-        if "hash" in context.query:
+        if "hash" in call.query:
             headers |= {"Cache-Control": "public, immutable", "Expires": _in_a_year()}
-        if context.request.headers.get("If-None-Match") == tag:
-            return web.Response(status=304, headers=headers)
-        return answers.raw(document.data, media=media, headers=headers)
+        if call.headers.get("If-None-Match") == tag:
+            return Document(b"", 304, headers=headers)
+        return Document(document.data, media=media, headers=headers)
 
 
 def _in_a_year() -> str:

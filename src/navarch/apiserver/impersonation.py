@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from multidict import CIMultiDictProxy
-
 from navarch.apiserver.authn import certificates
+from navarch.apiserver.authn.users import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question, refusal
-from navarch.apiserver.context import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
+from navarch.apiserver.call import Call, Headers
 from navarch.machinery import errors, names
 
 _PREFIX = "impersonate-"
@@ -24,7 +23,13 @@ _ACCOUNT = "system:serviceaccount:"
 _GROUP = "authentication.k8s.io"
 
 
-def wanted(headers: CIMultiDictProxy[str]) -> User | None:
+def impersonate(authorizer: Authorizer, call: Call) -> None:
+    """Lets a call go on as whom its headers claim. Forbidden when the real user may not be taken for them."""
+    if (claimed := wanted(call.headers)) is not None:
+        call.impersonator, call.user = call.user, become(authorizer, call.user, claimed)
+
+
+def wanted(headers: Headers) -> User | None:
     """Whom the headers claim, as they claim it; None when they claim nobody. BadRequest when they claim more but no user."""
     for header in headers:
         if header[0] in "Ii" and header[:12].lower() == _PREFIX:

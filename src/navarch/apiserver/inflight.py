@@ -8,24 +8,14 @@ Upstream counterpart: apiserver's server/filters/maxinflight.go.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from navarch.apiserver.answers import PLAIN, Document
+from navarch.apiserver.call import Call, Limit
 
 _READING = frozenset({"get", "list", "watch"})
 _LONG_VERBS = frozenset({"watch", "proxy"})
 _LONG_SUBRESOURCES = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 TOO_MANY = b"Too many requests, please try again later.\n"
-
-
-@dataclass(slots=True)
-class Limit:
-    """Requests of one sort: `most` at a time (0: any number), `now` under way."""
-
-    most: int
-    now: int = 0
-
-    @property
-    def full(self) -> bool:
-        return 0 < self.most <= self.now
 
 
 class InFlight:
@@ -42,8 +32,25 @@ class InFlight:
         return self.reading if verb in _READING else self.mutating
 
     def enter(self, limit: Limit, groups: Collection[str]) -> bool:
-        """Counts a request in; False when it has to come again later."""
+        """Counts a request in; False when it has to come again later. Members of system:masters never have to."""
         if limit.full and "system:masters" not in groups:
             return False
         limit.now += 1
         return True
+
+
+def enter(bounds: InFlight, call: Call) -> Document | None:
+    """Counts a call in, where it counts."""
+    limit = bounds.limit_of(call.info.verb, call.info.subresource)
+    if limit is not None:
+        if not bounds.enter(limit, call.user.groups):
+            return Document(TOO_MANY, 429, PLAIN, {"Retry-After": "1"})
+        call.limit = limit
+    return None
+
+
+def leave(call: Call, status: int) -> None:
+    """Counts a call out."""
+    del status
+    if call.limit is not None:
+        call.limit.now -= 1

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from navarch.apiserver import bootstrap, connections
+from navarch.apiserver import bootstrap
 from navarch.apiserver.admission import settings, table
 from navarch.apiserver.authn import tokens
 from navarch.apiserver.authn.authenticator import Authenticator
@@ -25,8 +25,11 @@ from navarch.apiserver.authn.static import TokenFile
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
-from navarch.apiserver.chain import Chain
+from navarch.apiserver.chain import Chain, pipeline
 from navarch.apiserver.endpoints import Endpoints, OpenApiDocuments
+from navarch.apiserver.http import connections
+from navarch.apiserver.http.forwarding import Sessions
+from navarch.apiserver.http.front import Front
 from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.metrics import Metrics
@@ -34,6 +37,7 @@ from navarch.apiserver.numbers import holders
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.server import Options, Server
 from navarch.apiserver.storage import Storage
+from navarch.apiserver.verbs.write import Writer
 from navarch.lib import heap, pki, private, tasks, tls
 from navarch.machinery import errors
 from navarch.store.interface import Complete, Readable, StoreFailed
@@ -100,7 +104,9 @@ async def serving(options: Options, store: Readable) -> AsyncIterator[Server]:
         lambda: {"ping": True, "store": not server.storage.failed.done(), "caches": state.caches, "bootstrap": state.bootstrap},
         OpenApiDocuments(server.catalog),
     )
-    http = connections.Listener(Chain(server, endpoints).handle, **connections.SETTINGS)
+    sessions = Sessions()
+    front = Front(Chain(pipeline(server, endpoints)), sessions)
+    http = connections.Listener(front.handle, **connections.SETTINGS)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
         http,
@@ -120,7 +126,7 @@ async def serving(options: Options, store: Readable) -> AsyncIterator[Server]:
         server.watchers.end()
         listener.close()
         await http.shutdown(timeout=2.0)
-        await server.kubelets.close()
+        await sessions.close()
         await server.storage.stop()
 
 
@@ -159,6 +165,7 @@ def make_server(options: Options, store: Readable) -> Server:
     inflight = InFlight(options.max_requests_inflight, options.max_mutating_requests_inflight)
     server = Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(catalog), pod_security, inflight)
     server.admission = table.chain(server, options.enable_admission_plugins, options.disable_admission_plugins)
+    server.writer = Writer(storage, server.admission, server.numbers, server.kept)
     return server
 
 

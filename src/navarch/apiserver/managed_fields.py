@@ -8,7 +8,6 @@ from __future__ import annotations
 import msgspec
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver.context import Context
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.writing import now
@@ -18,25 +17,25 @@ from navarch.machinery.patch import managed
 Entries = list[meta_v1.ManagedFieldsEntry]
 
 
-def writer(context: Context, served: Served, subresource: str = "") -> managed.Writer:
-    """Who writes by this request."""
-    return managed.Writer(name=context.field_manager, version=served.resource.group_version, now=timestamps.seconds(now()), subresource=subresource)
+def writer(manager: str, served: Served, subresource: str = "") -> managed.Writer:
+    """Who writes."""
+    return managed.Writer(name=manager, version=served.resource.group_version, now=timestamps.seconds(now()), subresource=subresource)
 
 
-def on_create(context: Context, served: Served, obj: Obj) -> None:
+def on_create(manager: str, served: Served, obj: Obj) -> None:
     """Notes the creator as the manager of everything the object has."""
-    _note(context, served, obj, None, "")
+    _note(manager, served, obj, None, "")
 
 
-def on_update(context: Context, served: Served, new: Obj, old: Obj, subresource: str) -> None:
+def on_update(manager: str, served: Served, new: Obj, old: Obj, subresource: str) -> None:
     """Notes the updater as the manager of what it changed."""
-    _note(context, served, new, old, subresource)
+    _note(manager, served, new, old, subresource)
 
 
-def _note(context: Context, served: Served, new: Obj, old: Obj | None, subresource: str) -> None:
+def _note(manager: str, served: Served, new: Obj, old: Obj | None, subresource: str) -> None:
     before = codec.to_tree(served.external(old)) if old is not None else None
     after = codec.to_tree(served.external(new))
-    entries = managed.updated(before, after, served.schema(), writer(context, served, subresource))
+    entries = managed.updated(before, after, served.schema(), writer(manager, served, subresource))
     new.metadata.managedFields = msgspec.convert(entries, Entries) or None
 
 

@@ -5,11 +5,14 @@ Names and labels are upstream's (apiserver_request_total and so on), so that its
 
 from __future__ import annotations
 
-from aiohttp import web
+import time
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from navarch.apiserver.context import RequestInfo
+from navarch.apiserver.answers import Document
+from navarch.apiserver.call import Call
+from navarch.apiserver.routes import RequestInfo
 from navarch.apiserver.served import Catalog
 
 
@@ -31,8 +34,11 @@ class Metrics:
         self._counters: dict[tuple[str, str, str, str, str, str], Counter] = {}
         self._timers: dict[tuple[str, str], Histogram] = {}
 
-    def count(self, info: RequestInfo, code: int, seconds: float) -> None:
-        """Notes a finished request. Watches are counted but not timed: they last as long as they are wanted."""
+    def count(self, call: Call, code: int) -> None:
+        """Notes an answered request. Watches are counted but not timed: they last as long as they are wanted."""
+        if not code:
+            return
+        info = call.info
         verb = info.verb.upper()
         key = (verb, info.group, info.version, info.plural, info.subresource, str(code))
         counter = self._counters.get(key)
@@ -47,12 +53,12 @@ class Metrics:
         timer = self._timers.get((verb, plural))
         if timer is None:
             timer = self._timers[verb, plural] = self.seconds.labels(verb, plural)
-        timer.observe(seconds)
+        timer.observe(time.perf_counter() - call.began)
 
     def _served(self, info: RequestInfo) -> bool:
         """Whether a request names something there is. What there is not has no series: clients could make any number of them."""
         served = self._catalog.get(info.group, info.version, info.plural)
         return served is not None and (not info.subresource or info.subresource in served.resource.subresources)
 
-    def answer(self) -> web.Response:
-        return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    def answer(self) -> Document:
+        return Document(generate_latest(self.registry), media=CONTENT_TYPE_LATEST)

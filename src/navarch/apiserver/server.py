@@ -20,6 +20,7 @@ from navarch.apiserver.numbers.services import Allocations
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 from navarch.apiserver.streams import Turns
+from navarch.apiserver.verbs.write import Writer
 from navarch.apiserver.watchers import Watchers
 
 
@@ -54,6 +55,7 @@ class Server:
 
     repair: Repair = field(init=False)
     kept: Kept = field(init=False)
+    writer: Writer = field(init=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Storage:
         self.loaded = 0
         """The revision the caches were filled at."""
 
+        self.alone = store.alone
         self._freshness = Freshness(store, self.reach)
         self.alongside: dict[str, Alongside] = {}
         """What is written together with the objects of a resource, in one transaction: by the resource's prefix."""
@@ -120,7 +121,7 @@ class Storage:
 
     async def fresh(self) -> None:
         """Waits until the caches hold all that was committed before the call, by whichever server. Free while no other server writes."""
-        if not self.store.alone:
+        if not self.alone:
             await self._freshness.wait()
 
     async def reach(self, revision: int) -> None:

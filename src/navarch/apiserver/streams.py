@@ -10,20 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
-
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
 T = TypeVar("T")
 
 PIECE = 1 << 18
-_IN_A_ROW = 4 * PIECE
-"""Bytes that are written before others get their turn, however fast the client takes them: encrypting them takes a millisecond."""
 SLICE_SECONDS = 0.004
-WRITE_SECONDS = 60.0
-"""How long a client may take for an answer: as long as upstream gives a request (--request-timeout)."""
 
 
 class Turns:
@@ -77,72 +70,3 @@ def _piece(parts: Iterator[bytes], until: float) -> tuple[bytes, bool]:
         if size >= PIECE or time.perf_counter() > until:
             return b"".join(held), True
     return b"".join(held), False
-
-
-class Streamed(web.StreamResponse):
-    """An answer whose body comes piece by piece. `length`, where it is known, spares the client chunks."""
-
-    def __init__(self, body: AsyncIterator[bytes], media: str, length: int | None = None) -> None:
-        super().__init__(headers={"Content-Type": media, "Cache-Control": "no-cache, private"})
-        if length is not None:
-            self.content_length = length
-        self._pieces = body
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        if self.prepared:
-            return await super().prepare(request)
-        writer = await super().prepare(request)
-        if request.method != "HEAD":
-            async for piece in self._pieces:
-                await self.write(piece)
-        return writer
-
-
-class Late(web.Response):
-    """An answer whose body is made when it is written: away from the loop."""
-
-    def __init__(self, make: Callable[[], Awaitable[bytes]], status: int, media: str) -> None:
-        super().__init__(status=status, headers={"Content-Type": media, "Cache-Control": "no-cache, private"})
-        self._make: Callable[[], Awaitable[bytes]] | None = make
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        make, self._make = self._make, None
-        if make is not None:
-            self.body = await make()
-        return await super().prepare(request)
-
-
-class Pieces(web.Response):
-    """A large body that is there, written as fast as the client takes it.
-
-    Written at once, it would be encrypted at once, into a buffer that stays as large for as long as the connection: 16 clients
-    that list 15 MB each held 370 MB.
-    """
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        body = self.body
-        if not isinstance(body, bytes) or self._eof_sent or self._must_be_empty_body:
-            await super().write_eof(data)
-            return
-        view = memoryview(body)
-        for at in range(0, len(view), PIECE):
-            await self.write(view[at : at + PIECE])
-            if at % _IN_A_ROW == _IN_A_ROW - PIECE:
-                await asyncio.sleep(0)
-        await web.StreamResponse.write_eof(self)
-
-
-LARGE = frozenset({Streamed, Late, Pieces})
-"""The types of answers that are sent by `send`. Their types are compared: aiohttp's answers are mappings, of which isinstance is slow to ask."""
-
-
-async def send(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Writes a large answer whole, in the time a client has for it. ConnectionResetError when that is over."""
-    try:
-        async with asyncio.timeout(WRITE_SECONDS):
-            await response.prepare(request)
-            await response.write_eof()
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the client did not take the answer in time") from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from navarch.apiserver.context import Context
+from navarch.apiserver.call import Call
 from navarch.apiserver.kinds import columns
 from navarch.apiserver.served import Served
 from navarch.apiserver.watch_cache import Entry
@@ -20,10 +20,10 @@ from navarch.machinery import codec, errors
 class Rows:
     """Makes rows of one resource for one request."""
 
-    def __init__(self, context: Context, served: Served, *, headers: bool = True) -> None:
+    def __init__(self, call: Call, served: Served, *, headers: bool = True) -> None:
         self._served = served
         self._columns = served.strategy.columns
-        self._include = context.query.get("includeObject", "Metadata") or "Metadata"
+        self._include = call.query.get("includeObject", "Metadata") or "Metadata"
         if self._include not in ("None", "Metadata", "Object"):
             raise errors.BadRequest(f'unrecognized includeObject value: "{self._include}"')
         self._headers = headers
@@ -57,6 +57,6 @@ class Rows:
         )
 
 
-def of_entry(context: Context, served: Served, entry: Entry) -> bytes:
+def of_entry(call: Call, served: Served, entry: Entry) -> bytes:
     """A Table of one entry, which is in the served version, as JSON."""
-    return Rows(context, served).document(entry.body, entry.version)
+    return Rows(call, served).document(entry.body, entry.version)

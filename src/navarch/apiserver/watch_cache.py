@@ -128,25 +128,20 @@ class Event:
     old: Entry | None
     holders: int = 0
     """Watchers for whom it is held back (see `watchers`)."""
-    _chunks: dict[str, bytes] = field(default_factory=dict)
+    _frames: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """Bytes it keeps alive: the object, and the object once more as a line."""
         return 2 * len((self.new or self.old or _NO_ENTRY).body)
 
-    def chunk(self, kind: str) -> bytes:
-        """The event as a chunk of an answer (chunked transfer coding) that is a JSON watch: made once for all who watch."""
-        found = self._chunks.get(kind)
-        if found is None:
-            line = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.body(kind))
-            found = self._chunks[kind] = b"%x\r\n%b\r\n" % (len(line), line)
-        return found
-
     def frame(self, kind: str) -> bytes:
         """The event as a line of a JSON watch: ADDED and MODIFIED carry the new object, DELETED the last one."""
-        chunk = self.chunk(kind)
-        return chunk[chunk.index(b"\n") + 1 : -2]
+        found = self._frames.get(kind)
+        if found is None:
+            found = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.body(kind))
+            self._frames[kind] = found
+        return found
 
     def body(self, kind: str) -> bytes:
         if kind == "DELETED":

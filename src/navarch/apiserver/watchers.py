@@ -14,8 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from aiohttp import web
-
+from navarch.apiserver.answers import Sink
 from navarch.apiserver.streams import PIECE, Turns
 from navarch.apiserver.watch_cache import Event
 from navarch.machinery import errors
@@ -31,19 +30,6 @@ MOST_BEHIND = 50_000
 """Events that one watcher may be behind."""
 STUCK_SECONDS = 60.0
 """How long a client may take nothing while there is something for it."""
-
-
-def chunked(data: bytes) -> bytes:
-    """A chunk of an answer, in chunked transfer coding."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def plain_frame(kind: str, event: Event) -> bytes:
-    return event.frame(kind)
-
-
-def plain_chunk(kind: str, event: Event) -> bytes:
-    return event.chunk(kind)
 
 
 class Watchers:
@@ -89,17 +75,13 @@ class Watchers:
 
 
 class Watcher:
-    """One watch's connection. `receive` takes events as they happen; `drain` writes what was held back.
+    """One watch's client. `receive` takes events as they happen; `drain` writes what was held back."""
 
-    `frame` makes an event a line; `chunk` the same as it is sent, where that is shared with others.
-    """
+    __slots__ = ("_frame", "_sink", "_watchers", "behind", "error", "live", "over", "wake")
 
-    __slots__ = ("_chunk", "_frame", "_transport", "_watchers", "behind", "error", "live", "over", "wake")
-
-    def __init__(self, request: web.BaseRequest, frame: Frame, watchers: Watchers, chunk: Frame | None = None) -> None:
-        self._transport = request.transport
+    def __init__(self, sink: Sink, frame: Frame, watchers: Watchers) -> None:
+        self._sink = sink
         self._frame = frame
-        self._chunk = chunk or (lambda kind, event: chunked(frame(kind, event)))
         self._watchers = watchers
         self.behind: deque[tuple[str, Event]] = deque()
         self.live = False
@@ -114,7 +96,7 @@ class Watcher:
     @property
     def closed(self) -> bool:
         """Whether the client is gone."""
-        return self._transport is None or self._transport.is_closing()
+        return self._sink.closed
 
     def end(self) -> None:
         """Nothing more is to come."""
@@ -130,22 +112,18 @@ class Watcher:
         """Ends the connection: the client does not keep up."""
         _log.warning("a watch is cut off: its client is %d events behind", len(self.behind))
         self._watchers.discard(self)
-        if self._transport is not None:
-            self._transport.abort()
+        self._sink.abort()
         self.end()
 
     def receive(self, seen: Sequence[tuple[str, Event]]) -> None:
         """Events as they happen."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if self._sink.closed:
             self.end()
             return
         if not self.live or self.behind:
             self.hold(seen)
         elif len(seen) == 1:
-            transport.write(self._chunk(*seen[0]))
-            if transport.get_write_buffer_size() > MOST_BUFFERED:
-                self._lag()
+            self.write(self._frame(*seen[0]))
         else:
             self._write_all(seen)
 
@@ -167,16 +145,9 @@ class Watcher:
 
     def write(self, data: bytes) -> None:
         """Writes to a client that keeps up."""
-        transport = self._transport
-        assert transport is not None
-        transport.write(chunked(data))
-        if transport.get_write_buffer_size() > MOST_BUFFERED:
-            self._lag()
-
-    def _lag(self) -> None:
-        """Events are held back from now on, until the client has read what it has."""
-        self.live = False
-        self.wake.set()
+        if self._sink.write(data) > MOST_BUFFERED:
+            self.live = False
+            self.wake.set()
 
     def hold(self, seen: Iterable[tuple[str, Event]]) -> None:
         """Keeps events for later."""
@@ -199,7 +170,7 @@ class Watcher:
         else:
             self._watchers.relieve()
 
-    async def drain(self, response: web.StreamResponse, turns: Turns) -> None:
+    async def drain(self, turns: Turns) -> None:
         """Writes what was held back, as fast as the client takes it, a piece in a turn of its own: many watchers may be behind at once.
 
         ConnectionResetError when the client takes nothing for too long.
@@ -213,7 +184,7 @@ class Watcher:
                 continue
             try:
                 async with asyncio.timeout(STUCK_SECONDS):
-                    await response.write(piece)
+                    await self._sink.send(piece)
             except TimeoutError:
                 self.cut()
                 raise ConnectionResetError("the client did not read for too long") from None

@@ -17,7 +17,7 @@ import msgspec
 from navarch.api import resources
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import background
-from navarch.apiserver.context import Context
+from navarch.apiserver.call import Call
 from navarch.apiserver.kinds import metadata as metadata_rules
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
@@ -35,47 +35,35 @@ _GO_ENVELOPE = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Ki
 _SUPPORTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
 
-async def body(context: Context) -> bytes:
+async def body(call: Call) -> bytes:
     """The request's body, as it was sent: what is compressed stays so, as in Go, and is no object. RequestEntityTooLarge past 3 MiB."""
-    length = context.request.content_length
-    if length is not None and length > MOST_BYTES:
+    length = call.incoming.content_length
+    data: bytes | None = None
+    if length is None or length <= MOST_BYTES:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                data = await call.incoming.body(MOST_BYTES)
+        except TimeoutError:
+            raise errors.Timeout("Timeout: the request's body did not arrive within the allotted timeout") from None
+    if data is None:
         raise errors.RequestEntityTooLarge(f"Request entity too large: limit is {MOST_BYTES}")
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            data = await _read(context)
-    except TimeoutError:
-        raise errors.Timeout("Timeout: the request's body did not arrive within the allotted timeout") from None
-    context.size = len(data)
+    call.size = len(data)
     return data
 
 
-async def _read(context: Context) -> bytes:
-    """The body, no more of it than a request may have: its length need not be what it says."""
-    content = context.request.content
-    parts: list[bytes] = []
-    size = 0
-    while not content.at_eof():
-        part = await content.readany()
-        size += len(part)
-        if size > MOST_BYTES:
-            raise errors.RequestEntityTooLarge(f"Request entity too large: limit is {MOST_BYTES}")
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def media_type(context: Context) -> str:
+def media_type(call: Call) -> str:
     """The body's media type without parameters; none given means JSON."""
-    return context.request.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
+    return call.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
 
 
-async def as_json(context: Context, data: bytes, kind: str = "object") -> bytes:
+async def as_json(call: Call, data: bytes, kind: str = "object") -> bytes:
     """The body as JSON text, whichever of the supported forms it came in. UnsupportedMediaType, BadRequest."""
-    return (await background.run(len(data), _as_json, media_type(context), data, kind))[0]
+    return (await background.run(len(data), _as_json, media_type(call), data, kind))[0]
 
 
-async def decode(context: Context, kind: type[codec.T], data: bytes) -> codec.T:
+async def decode(call: Call, kind: type[codec.T], data: bytes) -> codec.T:
     """The body as an object of a type; unknown fields are dropped. DecodeError, and what `as_json` raises."""
-    text = await as_json(context, data)
+    text = await as_json(call, data)
     return await background.run(len(text), codec.decode, kind, text)
 
 
@@ -98,22 +86,22 @@ def _as_json(media: str, data: bytes, kind: str) -> tuple[bytes, list[str]]:
     raise errors.UnsupportedMediaType(f"the body of the request was in an unknown format - accepted media types include: {_SUPPORTED}")
 
 
-def field_validation(context: Context) -> str:
+def field_validation(call: Call) -> str:
     """Ignore, Warn or Strict. Invalid when it is something else."""
-    asked = context.query.get("fieldValidation", "")
+    asked = call.query.get("fieldValidation")
     if asked not in ("", "Ignore", "Warn", "Strict"):
         problem = field.not_supported("fieldValidation", asked, ("", "Ignore", "Strict", "Warn"))
-        raise field.invalid_error("meta.k8s.io", "CreateOptions" if context.info.verb == "create" else "UpdateOptions", "", [problem])
+        raise field.invalid_error("meta.k8s.io", "CreateOptions" if call.info.verb == "create" else "UpdateOptions", "", [problem])
     return asked or "Warn"
 
 
-def check_options(context: Context, kind: str) -> None:
+def check_options(call: Call, kind: str) -> None:
     """The options every write has: dryRun and fieldManager."""
     problems: list[field.Problem] = []
-    dry = context.query.getall("dryRun", ())
+    dry = call.query.all("dryRun")
     if any(d != "All" for d in dry):
         problems.append(field.not_supported("dryRun", list(dry), ("All",)))
-    manager = context.query.get("fieldManager", "")
+    manager = call.query.get("fieldManager")
     if len(manager) > 128:
         problems.append(field.too_long("fieldManager", 128))
     elif not manager.isprintable():
@@ -122,14 +110,14 @@ def check_options(context: Context, kind: str) -> None:
         raise field.invalid_error("meta.k8s.io", kind, "", problems)
 
 
-async def object_from(context: Context, served: Served, data: bytes) -> Obj:
+async def object_from(call: Call, served: Served, data: bytes) -> Obj:
     """The object of a create or update body, checked for type and version, with unknown fields handled as asked, and defaulted."""
-    return await background.run(len(data), _object_from, context, served, data)
+    return await background.run(len(data), _object_from, call, served, data)
 
 
-def _object_from(context: Context, served: Served, data: bytes) -> Obj:
+def _object_from(call: Call, served: Served, data: bytes) -> Obj:
     kind = served.resource.kind
-    text, repeated = _as_json(media_type(context), data, kind)
+    text, repeated = _as_json(media_type(call), data, kind)
     envelope = envelope_of(served, text, data)
     _known(served, envelope)
     if envelope.apiVersion and envelope.apiVersion != served.resource.group_version:
@@ -142,7 +130,7 @@ def _object_from(context: Context, served: Served, data: bytes) -> Obj:
             f'{envelope.kind} in version "{version}" cannot be handled as a {kind}: converting '
             f"({given}.{envelope.kind}) to ({served.resource.group_version}.{kind}): unknown conversion"
         )
-    return decoded(context, served, text, repeated, data)
+    return decoded(call, served, text, repeated, data)
 
 
 def _known(served: Served, envelope: _Envelope) -> None:
@@ -160,12 +148,12 @@ def _known(served: Served, envelope: _Envelope) -> None:
         ) from None
 
 
-def decoded(context: Context, served: Served, text: bytes, repeated: Sequence[str] = (), sent: bytes = b"") -> Obj:
+def decoded(call: Call, served: Served, text: bytes, repeated: Sequence[str] = (), sent: bytes = b"") -> Obj:
     """A typed, defaulted object (in the stored version) from JSON in the request's version.
 
     `repeated` are problems found before; `sent` is the body as it came, where that is another text.
     """
-    how = field_validation(context)
+    how = field_validation(call)
     version = served.resource.version
     kind = served.resource.kind
     try:
@@ -174,7 +162,7 @@ def decoded(context: Context, served: Served, text: bytes, repeated: Sequence[st
         if kind_in(text):
             raise errors.BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}') from None
         raise unrecognized(kind, f"{error}", sent or text) from None
-    report(context, how, [*repeated, *problems], f'{kind} in version "{version}" cannot be handled as a {kind}')
+    report(call, how, [*repeated, *problems], f'{kind} in version "{version}" cannot be handled as a {kind}')
     return settle(served, obj)
 
 
@@ -197,13 +185,13 @@ def settle(served: Served, obj: Any) -> Obj:
     return obj
 
 
-def report(context: Context, how: str, problems: list[str], what: str) -> None:
+def report(call: Call, how: str, problems: list[str], what: str) -> None:
     """Refuses, warns of or ignores what a strict reader objects to."""
     if not problems or how == "Ignore":
         return
     if how == "Strict":
         raise errors.BadRequest(f"{what}: strict decoding error: {', '.join(problems)}")
-    context.warnings.extend(problems)
+    call.warnings.extend(problems)
 
 
 class _Envelope(msgspec.Struct):
@@ -243,30 +231,36 @@ def summary(data: bytes) -> str:
 # ---- metadata -----------------------------------------------------------------------------------------------------
 
 
-def begin_create(context: Context, served: Served, obj: Obj, now: float) -> None:
-    """Checks name and namespace against the request and fills in what the server decides."""
+def begin_create(served: Served, namespace: str, obj: Obj) -> None:
+    """Checks the namespace against the request's, and clears what a client does not say."""
     metadata: meta_v1.ObjectMeta = obj.metadata
-    check_namespace(context, served, metadata)
+    check_namespace(served, namespace, metadata)
     metadata.deletionTimestamp = metadata.deletionGracePeriodSeconds = metadata.selfLink = None
-    metadata.creationTimestamp = timestamps.seconds(now)
-    metadata.uid = str(uuid.uuid4())
+    metadata.creationTimestamp = metadata.uid = metadata.generation = None
     if metadata.resourceVersion:
         raise errors.BadRequest("resourceVersion should not be set on objects to be created")
     metadata.resourceVersion = None
+
+
+def fill_create(served: Served, obj: Obj, now: float) -> None:
+    """Fills in what the server decides, once admission has seen the object."""
+    metadata: meta_v1.ObjectMeta = obj.metadata
+    metadata.creationTimestamp = timestamps.seconds(now)
+    metadata.uid = str(uuid.uuid4())
     metadata.generation = 1 if served.strategy.generation else None
     if not metadata.name and metadata.generateName:
         metadata.name = names.generate(metadata.generateName, secrets.randbits(64))
 
 
-def check_namespace(context: Context, served: Served, metadata: meta_v1.ObjectMeta) -> None:
+def check_namespace(served: Served, namespace: str, metadata: meta_v1.ObjectMeta) -> None:
     if not served.resource.namespaced:
         if metadata.namespace:
             raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
         metadata.namespace = None
         return
     if not metadata.namespace:
-        metadata.namespace = context.info.namespace
-    elif metadata.namespace != context.info.namespace:
+        metadata.namespace = namespace
+    elif metadata.namespace != namespace:
         raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
 

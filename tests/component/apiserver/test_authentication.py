@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from navarch.apiserver import impersonation
 from navarch.apiserver.authn import tokens
-from navarch.apiserver.context import User
+from navarch.apiserver.authn.users import User
 from navarch.lib import pki, tls
 from navarch.testing import server
 

@@ -12,7 +12,8 @@ import yaml
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import connections, streams
+from navarch.apiserver import streams
+from navarch.apiserver.http import connections
 from navarch.testing import server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

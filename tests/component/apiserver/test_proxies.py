@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from navarch.apiserver.http.forwarding import Sessions
 from navarch.apiserver.kubelets import Kubelets
 from navarch.lib import inet, pki
 from navarch.testing import server
@@ -255,7 +256,7 @@ async def test_kubelets_are_known_by_name(api: server.ApiServer, tmp_path: pathl
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
     listener = await asyncio.get_running_loop().create_server(web.Server(Target().handle), "127.0.0.1", 0, ssl=context)
-    kubelets = Kubelets(api.parts.catalog, "", "", str(tmp_path / "ca.crt"))
+    kubelets, sessions = Kubelets(api.parts.catalog, "", "", str(tmp_path / "ca.crt")), Sessions()
     admin = api.client
     from navarch.api.core import v1 as core_v1
     from navarch.api.meta import v1 as meta_v1
@@ -268,7 +269,7 @@ async def test_kubelets_are_known_by_name(api: server.ApiServer, tmp_path: pathl
 
     async def status_of(verify: bool) -> int:
         found = kubelets.target(name, verify=verify)
-        async with kubelets.session.get(f"{found.base}/", ssl=found.tls or True) as answer:
+        async with sessions.session.get(f"{found.base}/", ssl=found.tls or True) as answer:
             return answer.status
 
     import aiohttp
@@ -279,7 +280,7 @@ async def test_kubelets_are_known_by_name(api: server.ApiServer, tmp_path: pathl
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await status_of(True)
     assert await status_of(False) == 200
-    await kubelets.close()
+    await sessions.close()
     listener.close()
 
 

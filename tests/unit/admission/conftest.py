@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from navarch.apiserver.admission import podsecurity
 from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.rbac import Rbac
-from navarch.apiserver.context import User
 from navarch.apiserver.kinds import table
 from navarch.apiserver.served import Catalog
 from navarch.machinery import codec
@@ -63,10 +62,9 @@ class Host:
 
     def attributes(self, group: str, plural: str, obj: Any, old: Any = None, user: User = ADMIN, subresource: str = "") -> Attributes:
         held = obj if obj is not None else old
-        context: Any = SimpleNamespace(user=user)
         operation = "CREATE" if old is None else "DELETE" if obj is None else "UPDATE"
         m = held.metadata
-        return Attributes(context, self.catalog.of(group, plural), operation, m.name or "", m.namespace or "", obj, old, subresource)
+        return Attributes(user, self.catalog.of(group, plural), operation, m.name or "", m.namespace or "", obj, old, subresource)
 
 
 @pytest.fixture

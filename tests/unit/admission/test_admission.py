@@ -9,8 +9,8 @@ import pytest
 
 from navarch.api import resources
 from navarch.apiserver.admission import certificates, escalation, limits, pods, quota, serviceaccounts, storage
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.policy import objects
-from navarch.apiserver.context import User
 from navarch.apiserver.kinds import table
 from navarch.machinery import codec, errors
 

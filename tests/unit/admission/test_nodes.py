@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +16,8 @@ from navarch.api.authentication import v1 as authentication_v1
 from navarch.api.policy import v1 as policy_v1
 from navarch.apiserver.admission import nodes
 from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.questions import Question, field_requirements
-from navarch.apiserver.context import User
 from navarch.machinery import codec, errors
 
 N1 = User("system:node:n1", ("system:nodes", "system:authenticated"))
@@ -290,8 +289,7 @@ async def test_pods_of_its_node_alone(host: Any) -> None:
 async def test_evictions(host: Any) -> None:
     await furnish(host)
     for name, good in (("p-n1", True), ("p-n2", False)):
-        context: Any = SimpleNamespace(user=N1)
-        attributes = Attributes(context, host.catalog.of("", "pods"), "CREATE", name, "default", policy_v1.Eviction(), None, "eviction")
+        attributes = Attributes(N1, host.catalog.of("", "pods"), "CREATE", name, "default", policy_v1.Eviction(), None, "eviction")
         if good:
             await nodes.restrict(attributes, host)
         else:
@@ -436,8 +434,7 @@ async def test_certificate_requests(host: Any) -> None:
 
 def token(host: Any, account: str = "sa-n1", **spec: Any) -> Attributes:
     made = codec.from_tree(authentication_v1.TokenRequest, {"spec": {"audiences": [], **spec}})
-    context: Any = SimpleNamespace(user=N1)
-    return Attributes(context, host.catalog.of("", "serviceaccounts"), "CREATE", account, "default", made, None, "token")
+    return Attributes(N1, host.catalog.of("", "serviceaccounts"), "CREATE", account, "default", made, None, "token")
 
 
 def bound(name: str = "p-n1", **more: Any) -> dict[str, Any]:

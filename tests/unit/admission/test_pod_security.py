@@ -11,7 +11,7 @@ import pytest
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver.admission import podchecks, podsecurity, serviceaccounts
 from navarch.apiserver.admission import settings as configuration
-from navarch.apiserver.context import User
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.kinds import table
 from navarch.machinery import codec, errors
 
@@ -338,17 +338,17 @@ async def test_a_namespace_that_becomes_stricter_names_its_pods(host: Any) -> No
     await host.add("", "pods", {"metadata": {"name": "fine"}, "spec": {"containers": [{"name": "a", "image": "x"}]}})
     new = host.made("", "namespaces", {"metadata": {"name": "default", "labels": {f"{LABEL}enforce": "baseline"}}})
     attributes = host.attributes("", "namespaces", new, old)
-    attributes.context.warnings = []
+    attributes.warnings = []
     await podsecurity.check(attributes, host)
-    assert attributes.context.warnings == [
+    assert attributes.warnings == [
         'existing pods in namespace "default" violate the new PodSecurity enforce level "baseline:latest"',
         "p0 (and 2 other pods): host namespaces",
     ]
     for after, before in ((old, new), (new, new)):
         calm = host.attributes("", "namespaces", after, before)
-        calm.context.warnings = []
+        calm.warnings = []
         await podsecurity.check(calm, host)
-        assert calm.context.warnings == []
+        assert calm.warnings == []
 
 
 async def test_templates_are_warned_about(host: Any) -> None:
@@ -356,9 +356,9 @@ async def test_templates_are_warned_about(host: Any) -> None:
     spec = {"containers": [{"name": "a", "image": "x"}], "hostIPC": True}
     job = host.made("batch", "cronjobs", {"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": {"spec": spec}}}}})
     attributes = host.attributes("batch", "cronjobs", job)
-    attributes.context.warnings = []
+    attributes.warnings = []
     await podsecurity.check(attributes, host)
-    assert attributes.context.warnings[0].startswith('would violate PodSecurity "restricted:latest": host namespaces (hostIPC=true)')
+    assert attributes.warnings[0].startswith('would violate PodSecurity "restricted:latest": host namespaces (hostIPC=true)')
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from navarch.apiserver import links
+from navarch.apiserver.http import links
 
 PREFIX = "/api/v1/namespaces/a/services/b/proxy"
 REWRITE = links.rewriter(PREFIX, frozenset({"10.0.0.1:80", "server"}))

@@ -17,11 +17,11 @@ from navarch.apiserver import loop as apiserver
 from navarch.apiserver.admission import podsecurity
 from navarch.apiserver.admission import table as plugins
 from navarch.apiserver.admission.chain import OPERATIONS, Chain, Plugin
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.authorizer import Authorizer, check_modes
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.authz.rbac import Rbac
-from navarch.apiserver.context import User
 from navarch.apiserver.served import Catalog
 from navarch.cli import components, flags
 from navarch.controllers import table as controllers

@@ -24,7 +24,7 @@ async def identity(attributes: Attributes) -> None:
     if attributes.key != _KEY or attributes.operation != "CREATE" or attributes.subresource:
         return
     spec: certificates_v1.CertificateSigningRequestSpec = attributes.obj.spec
-    user = attributes.context.user
+    user = attributes.user
     spec.username, spec.uid, spec.groups = user.name or None, user.uid or None, list(user.groups) or None
     spec.extra = {k: list(v) for k, v in user.extra.items()} or None
 
@@ -47,7 +47,7 @@ async def subject(attributes: Attributes) -> None:
 
 def _may(attributes: Attributes, authorizer: Authorizer, verb: str, signer: str) -> bool:
     """On the signer itself, or on all signers of its domain."""
-    user = attributes.context.user
+    user = attributes.user
     for name in (signer, f"{signer.split('/')[0]}/*"):
         question = Question(verb, "certificates.k8s.io", "signers", "", "", name)
         if authorizer.decide(user, question).allowed:

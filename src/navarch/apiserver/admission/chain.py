@@ -1,7 +1,8 @@
 """The chain of admission plugins: the mutating halves run in order on the defaulted object, then the validating ones on the final one.
 
 A plugin changes `attributes.obj` in place, or raises an `ApiError`. It is called for the operations it handles, and has been given what
-it decides by when it was made (`table`).
+it decides by when it was made (`table`). One that has to wait for something (the store, a webhook) returns an awaitable; only then does the
+chain wait.
 
 Upstream counterparts: apiserver's admission/{chain,interfaces}.go.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from navarch.apiserver.admission.attributes import Attributes
 
-Run = Callable[[Attributes], Awaitable[None]]
+Run = Callable[[Attributes], Awaitable[None] | None]
 OPERATIONS = ("CREATE", "UPDATE", "DELETE", "CONNECT")
 
 
@@ -44,8 +45,10 @@ class Chain:
 
     async def mutate(self, attributes: Attributes) -> None:
         for run in self._mutating[attributes.operation]:
-            await run(attributes)
+            if (pending := run(attributes)) is not None:
+                await pending
 
     async def validate(self, attributes: Attributes) -> None:
         for run in self._validating[attributes.operation]:
-            await run(attributes)
+            if (pending := run(attributes)) is not None:
+                await pending

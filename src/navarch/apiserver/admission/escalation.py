@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 
 from navarch.api.rbac import v1 as rbac_v1
 from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question
-from navarch.apiserver.context import User
 from navarch.machinery import errors
 
 _GROUP = "rbac.authorization.k8s.io"
@@ -23,7 +23,7 @@ _ROLES, _BINDINGS = ("roles", "clusterroles"), ("rolebindings", "clusterrolebind
 async def check(attributes: Attributes, authorizer: Authorizer) -> None:
     """Forbidden unless the user holds what the write grants."""
     group, plural = attributes.key
-    if group != _GROUP or attributes.operation not in ("CREATE", "UPDATE") or "system:masters" in attributes.context.user.groups:
+    if group != _GROUP or attributes.operation not in ("CREATE", "UPDATE") or "system:masters" in attributes.user.groups:
         return
     if plural in _ROLES:
         _role(attributes, authorizer, plural)
@@ -37,7 +37,7 @@ def _role(attributes: Attributes, authorizer: Authorizer, plural: str) -> None:
     aggregation = getattr(obj, "aggregationRule", None)
     if same and (aggregation is None or aggregation == old.aggregationRule):
         return
-    user = attributes.context.user
+    user = attributes.user
     name = obj.metadata.name or ""
     if authorizer.decide(user, Question("escalate", _GROUP, plural, "", attributes.namespace, name)).allowed:
         return
@@ -55,7 +55,7 @@ def _binding(attributes: Attributes, authorizer: Authorizer) -> None:
         return
     reference = obj.roleRef
     plural = "clusterroles" if reference.kind == "ClusterRole" else "roles"
-    user = attributes.context.user
+    user = attributes.user
     if authorizer.decide(user, Question("bind", _GROUP, plural, "", attributes.namespace, reference.name or "")).allowed:
         return
     where = "" if reference.kind == "ClusterRole" else attributes.namespace

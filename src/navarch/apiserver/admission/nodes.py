@@ -44,7 +44,7 @@ class Parts(Protocol):
 
 async def restrict(attributes: Attributes, parts: Parts) -> None:
     """Forbidden to kubelets what is not theirs."""
-    user = attributes.context.user
+    user = attributes.user
     node = user.node
     if node is None or attributes.operation not in ("CREATE", "UPDATE", "DELETE"):
         return
@@ -291,7 +291,7 @@ def _audience(attributes: Attributes, parts: Parts, pod: core_v1.Pod, audience: 
         return
     if missing:
         raise refuse(attributes, f'error validating audience "{audience}": {missing[0] if len(missing) == 1 else "[" + ", ".join(missing) + "]"}')
-    user = attributes.context.user
+    user = attributes.user
     question = Question("request-serviceaccounts-token-audience", "", audience, "", attributes.namespace, attributes.name, version="v1")
     if audience and parts.authorizer.decide(user, question).allowed:
         return

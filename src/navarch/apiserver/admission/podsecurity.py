@@ -143,7 +143,7 @@ async def check(attributes: Attributes, parts: Parts) -> None:
 def _policy(attributes: Attributes, parts: Parts) -> Policy | None:
     """What counts for a request; None when it is exempt."""
     configured = parts.pod_security
-    if attributes.namespace in configured.namespaces or attributes.context.user.name in configured.usernames:
+    if attributes.namespace in configured.namespaces or attributes.user.name in configured.usernames:
         return None
     entry = parts.catalog.of("", "namespaces").cache.get(attributes.namespace)
     return policy_of(entry.labels if entry is not None else {}, configured.defaults)[0]
@@ -183,7 +183,7 @@ def _said(found: Sequence[podchecks.Broken]) -> str:
 
 def _warn(attributes: Attributes, metadata: meta_v1.ObjectMeta | None, spec: core_v1.PodSpec, level: Level) -> None:
     if found := _broken(metadata, spec, level):
-        attributes.context.warnings.append(f'would violate PodSecurity "{level}": {_said(found)}')
+        attributes.warnings.append(f'would violate PodSecurity "{level}": {_said(found)}')
 
 
 def _template(attributes: Attributes) -> core_v1.PodTemplateSpec | None:
@@ -227,9 +227,9 @@ async def _namespace(attributes: Attributes, parts: Parts) -> None:
         return
     if name in configured.namespaces:
         if not policy.privileged and policy != configured.defaults:
-            attributes.context.warnings.append(_ignored(name, policy, labels))
+            attributes.warnings.append(_ignored(name, policy, labels))
     elif before is not None:
-        attributes.context.warnings += await _pods_that_break(parts, name, policy.enforce)
+        attributes.warnings += await _pods_that_break(parts, name, policy.enforce)
 
 
 def _stricter(after: Level, before: Level) -> bool:

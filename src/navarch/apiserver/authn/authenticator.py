@@ -13,13 +13,13 @@ import base64
 import binascii
 import logging
 import time
-
-from aiohttp import web
+from collections.abc import Sequence
 
 from navarch.apiserver.authn import certificates
 from navarch.apiserver.authn.static import TokenFile
 from navarch.apiserver.authn.tokens import TokenVerifier
-from navarch.apiserver.context import ANONYMOUS, User
+from navarch.apiserver.authn.users import ANONYMOUS, User
+from navarch.apiserver.call import Call
 from navarch.lib import tls
 from navarch.machinery import errors
 
@@ -36,24 +36,25 @@ class Authenticator:
         self.verifier = verifier
         self._authorities = authorities
 
-    def authenticate(self, request: web.BaseRequest, warnings: list[str]) -> User:
-        """The user of a request. Unauthorized when what it brings is not good. `warnings` gets what the client should know."""
-        client = self._client(request)
+    def authenticate(self, call: Call) -> User:
+        """The user of a request. Unauthorized when what it brings is not good. Warnings tell what the client should know."""
+        headers = call.headers
+        client = self._client(call.incoming.security)
         refused = client.refused
         if client is not certificates.NOBODY:
             if client.expires <= time.time():
                 refused = True
-            elif client.front_proxy and (named := certificates.forwarded(request.headers)) is not None:
+            elif client.front_proxy and (named := certificates.forwarded(headers)) is not None:
                 return named
             elif client.user is not None:
                 return client.user
-        token = bearer(request.headers.get("Authorization", ""), warnings)
+        token = bearer(headers.get("Authorization", ""), call.warnings)
         if token:
             if (user := self._known(token)) is not None:
                 return user
             refused = True
-        if "Sec-WebSocket-Protocol" in request.headers:
-            token = socket_token(request.headers.getall("Sec-WebSocket-Protocol"))
+        if "Sec-WebSocket-Protocol" in headers:
+            token = socket_token(headers.getall("Sec-WebSocket-Protocol", ()))
             if token:
                 if (user := self._known(token)) is not None:
                     return user
@@ -76,10 +77,8 @@ class Authenticator:
         found = self.verifier.verify(token, self.verifier.audiences)
         return found[0] if found is not None else None
 
-    def _client(self, request: web.BaseRequest) -> certificates.Client:
+    def _client(self, connection: object) -> certificates.Client:
         """Whose connection a request came on."""
-        transport = request.transport
-        connection = transport.get_extra_info("ssl_object") if transport is not None else None
         if not isinstance(connection, tls.Connection):
             return certificates.NOBODY
         client: certificates.Client | None = connection.client
@@ -107,7 +106,7 @@ def bearer(header: str, warnings: list[str]) -> str:
     return parts[1]
 
 
-def socket_token(headers: list[str]) -> str:
+def socket_token(headers: Sequence[str]) -> str:
     """The token among the protocols a WebSocket offers: browsers cannot set other headers. Unauthorized when it is malformed."""
     protocols = [p.strip() for header in headers for p in header.split(",")]
     tokens = [p.removeprefix(_TOKEN_PROTOCOL) for p in protocols if p.startswith(_TOKEN_PROTOCOL)]

@@ -19,9 +19,9 @@ from urllib.parse import unquote
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from multidict import CIMultiDictProxy
 
-from navarch.apiserver.context import User, authenticated
+from navarch.apiserver.authn.users import User, authenticated
+from navarch.apiserver.call import Headers
 
 _UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
 _CREDENTIAL = "authentication.kubernetes.io/credential-id"
@@ -88,7 +88,7 @@ def _user(name: str, subject: x509.Name, certificate: bytes) -> tuple[User | Non
     return User(name, authenticated(name, organizations), str(uids[0]) if uids else "", extra), False
 
 
-def forwarded(headers: CIMultiDictProxy[str]) -> User | None:
+def forwarded(headers: Headers) -> User | None:
     """The user a front proxy names in its headers, if it does."""
     name = headers.get("X-Remote-User", "")
     if not name:
@@ -97,7 +97,7 @@ def forwarded(headers: CIMultiDictProxy[str]) -> User | None:
     return User(name, authenticated(name, groups), headers.get("X-Remote-Uid", ""), extra_of(headers, _EXTRA))
 
 
-def extra_of(headers: CIMultiDictProxy[str], prefix: str) -> dict[str, tuple[str, ...]]:
+def extra_of(headers: Headers, prefix: str) -> dict[str, tuple[str, ...]]:
     """What headers that begin with a prefix (lower case) say of a user: the rest of the name, percent-decoded → values."""
     found: dict[str, tuple[str, ...]] = {}
     for header, value in headers.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import pathlib
 
-from navarch.apiserver.context import User, authenticated
+from navarch.apiserver.authn.users import User, authenticated
 
 
 class TokenFileError(ValueError):

@@ -25,7 +25,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from navarch.apiserver.context import User
+from navarch.apiserver.authn.users import User
 from navarch.lib import pki
 
 _REMEMBERED = 4096

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.questions import Question, Verdict
 from navarch.apiserver.authz.rbac import Rbac
-from navarch.apiserver.context import User
 
 _REMEMBERED = 8192
 _LONGEST = 1024

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from navarch.api.core import v1 as core_v1
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.questions import Question, Verdict
 from navarch.apiserver.authz.references import Reference, of_pod, of_volume
-from navarch.apiserver.context import User
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.watch_cache import Entry, Scope
 from navarch.machinery import codec, selectors

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from navarch.apiserver.context import User
+from navarch.apiserver.authn.users import User
 from navarch.machinery import selectors
 
 

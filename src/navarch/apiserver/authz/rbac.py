@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from navarch.api.rbac import v1 as rbac_v1
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.questions import Question, Verdict
-from navarch.apiserver.context import User
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.watch_cache import Cache, Event
 from navarch.machinery import codec

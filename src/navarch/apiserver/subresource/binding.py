@@ -5,50 +5,52 @@ Upstream counterpart: pkg/registry/core/pod/storage (BindingREST).
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from navarch.api.core import v1 as core_v1
+from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import answers, writing
-from navarch.apiserver.context import Context
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.apiserver.verbs import update
+from navarch.apiserver.verbs.write import Author, author_of
+from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import codec, errors, field, timestamps
 
 _SUCCESS = b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}'
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    if context.info.verb != "create":
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    if call.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    data = await writing.body(context)
+    data = await writing.body(call)
     try:
-        wanted = await writing.decode(context, core_v1.Binding, data)
+        wanted = await writing.decode(call, core_v1.Binding, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'Binding in version "v1" cannot be handled as a Binding: {error}') from None
-    await bind(context, served, server, wanted)
-    return answers.of_json(context, _SUCCESS, 201)
+    await bind(author_of(call), served, server, call.info.name, call.info.namespace, wanted)
+    return answers.of_json(call, _SUCCESS, 201)
 
 
-async def bind(context: Context, served: Served, server: Server, wanted: core_v1.Binding) -> None:
-    """Sets spec.nodeName. Invalid, NotFound, or Conflict when the pod cannot be bound (any more)."""
-    problems = _problems(wanted)
-    name = context.info.name
-    if problems:
-        raise field.invalid_error("", "Binding", name, problems)
-    while True:
+async def bind(author: Author, served: Served, server: Server, name: str, namespace: str, wanted: core_v1.Binding) -> None:
+    """Sets spec.nodeName. Invalid, NotFound, Conflict when the pod cannot be bound (any more), and what admission raises."""
+    metadata = wanted.metadata = wanted.metadata or meta_v1.ObjectMeta()
+    metadata.name, metadata.namespace = name, namespace
+    wanted.apiVersion, wanted.kind = "v1", "Binding"
+
+    def check(binding: core_v1.Binding) -> None:
+        if problems := _problems(binding):
+            raise field.invalid_error("", "Binding", name, problems)
+
+    binding = await server.writer.admit(author, served, "CREATE", name, namespace, wanted, "binding", check)
+
+    def placed(entry: Entry, pod: core_v1.Pod) -> core_v1.Pod:
         # None of the hooks of an ordinary update, which would refuse to change nodeName.
-        entry = served.cache.get(served.key(name, context.info.namespace))
-        if entry is None:
-            raise errors.not_found("", "pods", name)
-        pod = update.current(served, entry)
-        _check(pod, wanted, name)
-        _place(pod, wanted)
+        _check(pod, binding, name, entry.version)
+        _place(pod, binding)
         scheduled(pod, timestamps.seconds(writing.now()))
-        if context.dry_run:
-            return
-        if await server.storage.put(served, entry.name, entry.namespace, codec.encode(pod), entry.version) is not None:
-            return
+        return pod
+
+    await server.writer.replace(author, served, name, namespace, placed)
 
 
 def _place(pod: core_v1.Pod, wanted: core_v1.Binding) -> None:
@@ -83,10 +85,13 @@ def _problems(wanted: core_v1.Binding) -> list[field.Problem]:
     return found
 
 
-def _check(pod: core_v1.Pod, wanted: core_v1.Binding, name: str) -> None:
+def _check(pod: core_v1.Pod, wanted: core_v1.Binding, name: str, version: int) -> None:
     assert pod.metadata is not None and pod.spec is not None and wanted.target is not None
     if wanted.metadata is not None and wanted.metadata.uid and wanted.metadata.uid != pod.metadata.uid:
         why = f"Precondition failed: UID in precondition: {wanted.metadata.uid}, UID in object meta: {pod.metadata.uid}"
+        raise errors.conflict("", "pods/binding", name, why)
+    if wanted.metadata is not None and (asked := wanted.metadata.resourceVersion) and asked != str(version):
+        why = f"Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {version}"
         raise errors.conflict("", "pods/binding", name, why)
     if pod.metadata.deletionTimestamp is not None:
         raise errors.conflict("", "pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")

@@ -9,16 +9,17 @@ Upstream counterpart: pkg/registry/core/pod/storage/eviction.go.
 from __future__ import annotations
 
 import msgspec
-from aiohttp import web
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.policy import v1 as policy_v1
 from navarch.apiserver import answers, writing
-from navarch.apiserver.context import Context
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.apiserver.verbs import delete, get, update
+from navarch.apiserver.verbs import deletion, get
+from navarch.apiserver.verbs.write import Author, Writer, author_of, by_server
 from navarch.apiserver.watch_cache import Entry, Scope
 from navarch.machinery import codec, errors, field, selectors, timestamps
 
@@ -28,18 +29,24 @@ _MOST_DISRUPTED = 2000
 _SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    if context.info.verb != "create":
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    if call.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    data = await writing.body(context)
+    data = await writing.body(call)
     try:
-        eviction = await writing.decode(context, policy_v1.Eviction, data)
+        eviction = await writing.decode(call, policy_v1.Eviction, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'Eviction in version "v1" cannot be handled as a Eviction: {error}') from None
-    info = context.info
+    info = call.info
     if eviction.metadata is not None and eviction.metadata.name not in (None, "", info.name):
         raise errors.BadRequest("name in URL does not match name in Eviction object")
-    options = _options(context, eviction)
+    metadata = eviction.metadata = eviction.metadata or meta_v1.ObjectMeta()
+    metadata.name, metadata.namespace = info.name, info.namespace
+    eviction.apiVersion, eviction.kind = "policy/v1", "Eviction"
+    _check(info.name, eviction)
+    author = author_of(call)
+    eviction = await server.writer.admit(author, served, "CREATE", info.name, info.namespace, eviction, "eviction")
+    options = _options(author, eviction)
     tries = 0
     while True:
         tries += 1
@@ -47,9 +54,9 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
         pod = codec.decode(core_v1.Pod, entry.body)
         budget, as_seen = "", _may_become_ready(pod)
         if not _free(pod):
-            budget, as_seen = await _use_budget(context, server, pod, bool(options.dryRun))
+            budget, as_seen = await _use_budget(server, pod, bool(options.dryRun))
         try:
-            await _evict(context, served, server, options, entry if as_seen else None)
+            await _evict(author, server.writer, served, entry, options, as_seen=bool(as_seen))
         except errors.Conflict:
             pinned = options.preconditions is not None and options.preconditions.resourceVersion is not None
             if not as_seen or pinned or (tries >= _TRIES and not budget):
@@ -57,58 +64,59 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
             if budget:  # the pod may have become ready: its budget has to be asked anew
                 raise _refuse(f"The disruption budget {budget} is still being processed by the server.", 10) from None
         else:
-            return answers.of_object(context, _SUCCESS, 201)
+            return answers.of_object(call, _SUCCESS, 201)
 
 
-def _options(context: Context, eviction: policy_v1.Eviction) -> meta_v1.DeleteOptions:
-    """How the pod is to be deleted; a dry run is one wherever it is asked for."""
-    options = eviction.deleteOptions or meta_v1.DeleteOptions()
-    if options.ignoreStoreReadErrorWithClusterBreakingPotential:
+def _check(name: str, eviction: policy_v1.Eviction) -> None:
+    """Invalid for what cannot be asked of an eviction."""
+    if eviction.deleteOptions is not None and eviction.deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential:
         why = "can not be set for pod eviction, try after removing the option"
         path = "deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential"
-        raise field.invalid_error("policy", "Eviction", context.info.name, [field.invalid(path, True, why)])
-    if context.dry_run and not options.dryRun:
+        raise field.invalid_error("policy", "Eviction", name, [field.invalid(path, True, why)])
+
+
+def _options(author: Author, eviction: policy_v1.Eviction) -> meta_v1.DeleteOptions:
+    """How the pod is to be deleted; a dry run is one wherever it is asked for."""
+    options = eviction.deleteOptions or meta_v1.DeleteOptions()
+    if author.dry_run and not options.dryRun:
         return msgspec.structs.replace(options, dryRun=["All"])
     return options
 
 
-async def _evict(context: Context, served: Served, server: Server, options: meta_v1.DeleteOptions, seen: Entry | None) -> None:
-    """Notes on the pod why it goes, and deletes it. Conflict when it is not as the caller, or `seen`, says."""
-    info = context.info
+async def _evict(author: Author, writer: Writer, served: Served, seen: Entry, options: meta_v1.DeleteOptions, *, as_seen: bool) -> None:
+    """Notes on the pod why it goes, and deletes it: the request was admitted as the eviction it is. Conflict when the pod is not as the
+    caller says, or (`as_seen`) not as it was seen."""
     asked = options.preconditions or meta_v1.Preconditions()
-    if seen is not None and asked.resourceVersion is None:
+    if as_seen and asked.resourceVersion is None:
         asked = msgspec.structs.replace(asked, resourceVersion=str(seen.version))
     if not options.dryRun:
-        version = await _mark(context, served, server, asked)
+
+        def marked(entry: Entry, pod: core_v1.Pod) -> core_v1.Pod | None:
+            deletion.check_preconditions(served, entry, pod, meta_v1.DeleteOptions(preconditions=asked))
+            return _marked(pod)
+
+        version = await writer.replace(author, served, seen.name, seen.namespace, marked)
         if asked.resourceVersion is not None:
             asked = msgspec.structs.replace(asked, resourceVersion=str(version))
     options = msgspec.structs.replace(options, preconditions=asked)
-    await delete.delete(context, served, server, info.name, info.namespace, options)
+    await writer.delete(author, served, seen.name, seen.namespace, options, admitted=True)
 
 
-async def _mark(context: Context, served: Served, server: Server, asked: meta_v1.Preconditions) -> int:
-    """Notes on the pod why it goes: the condition DisruptionTarget. The pod's version afterwards."""
-    info = context.info
-    for _ in range(_TRIES):
-        entry = get.entry_of(served, info.name, info.namespace)
-        pod: core_v1.Pod = update.current(served, entry)
-        delete.check_preconditions(served, entry, pod, meta_v1.DeleteOptions(preconditions=asked))
-        status = pod.status = pod.status or core_v1.PodStatus()
-        if any(c.type == "DisruptionTarget" and c.status == "True" for c in status.conditions or ()):
-            return entry.version
-        condition = core_v1.PodCondition(
-            type="DisruptionTarget",
-            status="True",
-            reason="EvictionByEvictionAPI",
-            message="Eviction API: evicting",
-            lastTransitionTime=timestamps.seconds(writing.now()),
-            observedGeneration=pod.metadata.generation if pod.metadata else None,
-        )
-        status.conditions = [*(c for c in status.conditions or () if c.type != "DisruptionTarget"), condition]
-        written = await server.storage.put(served, entry.name, entry.namespace, codec.encode(pod), entry.version)
-        if written is not None:
-            return written
-    raise errors.conflict("", "pods", info.name, "the object has been modified; please apply your changes to the latest version and try again")
+def _marked(pod: core_v1.Pod) -> core_v1.Pod | None:
+    """A pod with the condition DisruptionTarget, which says why it goes; None when it has it."""
+    status = pod.status = pod.status or core_v1.PodStatus()
+    if any(c.type == "DisruptionTarget" and c.status == "True" for c in status.conditions or ()):
+        return None
+    condition = core_v1.PodCondition(
+        type="DisruptionTarget",
+        status="True",
+        reason="EvictionByEvictionAPI",
+        message="Eviction API: evicting",
+        lastTransitionTime=timestamps.seconds(writing.now()),
+        observedGeneration=pod.metadata.generation if pod.metadata else None,
+    )
+    status.conditions = [*(c for c in status.conditions or () if c.type != "DisruptionTarget"), condition]
+    return pod
 
 
 def _free(pod: core_v1.Pod) -> bool:
@@ -135,25 +143,28 @@ def _may_become_ready(pod: core_v1.Pod) -> bool:
     return phase not in ("Succeeded", "Failed") and not (pod.metadata is not None and pod.metadata.deletionTimestamp is not None)
 
 
-async def _use_budget(context: Context, server: Server, pod: core_v1.Pod, dry: bool) -> tuple[str, bool]:
+async def _use_budget(server: Server, pod: core_v1.Pod, dry: bool) -> tuple[str, bool]:
     """Takes one disruption from the pod's budget. Its name, and whether the pod goes without, as it was seen; TooManyRequests when none is left."""
     served = server.catalog.of("policy", "poddisruptionbudgets")
-    name = ""
-    for _ in range(_TRIES):
-        entries = _budgets(server, pod)
-        if not entries:
-            return "", False
-        if len(entries) > 1:
-            raise errors.internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")
-        entry = entries[0]
-        name = entry.name
-        budget: policy_v1.PodDisruptionBudget = update.current(served, entry)
-        if _ready_exempt(budget, pod):
-            return name, True
-        _take(budget, pod)
-        if dry or await server.storage.put(served, name, entry.namespace, codec.encode(budget), entry.version) is not None:
-            return name, False
-    raise errors.Timeout(f'couldn\'t update PodDisruptionBudget "{name}" due to conflicts', retry_after=10)
+    entries = _budgets(server, pod)
+    if not entries:
+        return "", False
+    if len(entries) > 1:
+        raise errors.internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")
+    entry = entries[0]
+    if _ready_exempt(codec.decode(policy_v1.PodDisruptionBudget, entry.body), pod):
+        return entry.name, True
+
+    async def taken(old: policy_v1.PodDisruptionBudget) -> policy_v1.PodDisruptionBudget:
+        new: policy_v1.PodDisruptionBudget = served.decode(codec.encode(old))
+        _take(new, pod)
+        return new
+
+    try:
+        await server.writer.change(by_server(dry_run=dry), served, entry.name, entry.namespace, taken, subresource="status", patch=True)
+    except errors.Timeout:
+        raise errors.Timeout(f'couldn\'t update PodDisruptionBudget "{entry.name}" due to conflicts', retry_after=10) from None
+    return entry.name, False
 
 
 def _ready_exempt(budget: policy_v1.PodDisruptionBudget, pod: core_v1.Pod) -> bool:

@@ -12,21 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from aiohttp import web
-
 from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
-from navarch.apiserver.context import Context
-from navarch.apiserver.kubelets import Target, forward
+from navarch.apiserver.answers import Answer, Document, Forward, Tunnel
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.apiserver.tunnels import tunnel, upgrade_wanted
+from navarch.apiserver.subresource import connecting
+from navarch.apiserver.targets import Target
 from navarch.apiserver.verbs import get
+from navarch.apiserver.verbs.write import author_of
 from navarch.apiserver.watch_cache import Scope
 from navarch.lib import integers
 from navarch.machinery import codec, errors, selectors
 
-_DROP = frozenset({"host", "accept-encoding"})
 _PATH_CHARACTERS = "/:@!$&'()*+,;=~"
 
 
@@ -51,13 +50,14 @@ def _split(kind: str, text: str) -> _Id:
     raise errors.BadRequest(f'invalid {kind} request "{text}"')
 
 
-async def pod(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    wanted = _split("pod", context.info.name)
-    found = codec.decode(core_v1.Pod, get.entry_of(served, wanted.name, context.info.namespace).body)
+async def pod(call: Call, served: Served, server: Server) -> Answer:
+    await _admit(call, served, server)
+    wanted = _split("pod", call.info.name)
+    found = codec.decode(core_v1.Pod, get.entry_of(served, wanted.name, call.info.namespace).body)
     address = found.status.podIP if found.status is not None else None
     if not address:
         raise errors.BadRequest("address not allowed")
-    return await _proxy(context, server, Target(address, _pod_port(found, wanted), _tls(server, wanted)))
+    return await _proxy(call, server, Target(address, _pod_port(found, wanted), _tls(server, wanted)))
 
 
 def _tls(server: Server, wanted: _Id) -> ssl.SSLContext | None:
@@ -82,14 +82,15 @@ def _pod_port(found: core_v1.Pod, wanted: _Id) -> int:
     return 443 if wanted.scheme == "https" else 80
 
 
-async def service(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    wanted = _split("service", context.info.name)
-    found = codec.decode(core_v1.Service, get.entry_of(served, wanted.name, context.info.namespace).body)
-    candidates = list(_endpoints(server, context.info.namespace, wanted.name, _port_name(found, wanted)))
+async def service(call: Call, served: Served, server: Server) -> Answer:
+    await _admit(call, served, server)
+    wanted = _split("service", call.info.name)
+    found = codec.decode(core_v1.Service, get.entry_of(served, wanted.name, call.info.namespace).body)
+    candidates = list(_endpoints(server, call.info.namespace, wanted.name, _port_name(found, wanted)))
     if not candidates:
-        raise errors.ServiceUnavailable(f'no endpoints available for service "{context.info.name}"')
+        raise errors.ServiceUnavailable(f'no endpoints available for service "{call.info.name}"')
     host, number = random.choice(candidates)
-    return await _proxy(context, server, Target(host, number, _tls(server, wanted)))
+    return await _proxy(call, server, Target(host, number, _tls(server, wanted)))
 
 
 def _port_name(found: core_v1.Service, wanted: _Id) -> str:
@@ -122,26 +123,32 @@ def _is_pods(server: Server, namespace: str, reference: core_v1.ObjectReference 
     return status is not None and any(i.ip == address for i in status.podIPs or ())
 
 
-async def node(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    wanted = _split("node", context.info.name)
+async def node(call: Call, served: Served, server: Server) -> Answer:
+    await _admit(call, served, server)
+    wanted = _split("node", call.info.name)
     get.entry_of(served, wanted.name, "")
     target = server.kubelets.target(wanted.name)
     if wanted.port and _number(wanted.port) != target.port:
         target = Target(target.host, _number(wanted.port), _tls(server, wanted))
-    return await _proxy(context, server, target)
+    return await _proxy(call, server, target)
 
 
-async def _proxy(context: Context, server: Server, target: Target) -> web.StreamResponse:
+async def _admit(call: Call, served: Served, server: Server) -> None:
+    info = call.info
+    await server.writer.admit(author_of(call), served, "CONNECT", info.name, info.namespace, connecting.options(call), "proxy")
+
+
+async def _proxy(call: Call, server: Server, target: Target) -> Answer:
     """Sends the request on; `/proxy` without its slash is redirected where links would break otherwise."""
-    info, request = context.info, context.request
+    info = call.info
     target = await server.kubelets.proxied(target)
-    query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
-    if upgrade_wanted(request):
-        return await tunnel(request, target, _path(info.rest, info.path) + query)
-    if not info.rest and not info.path.endswith("/") and request.method in ("GET", "HEAD"):
-        return web.Response(status=301, headers={"Location": f"{quote(info.path, _PATH_CHARACTERS)}/{query}"})
+    query = f"?{call.query.raw}" if call.query.raw else ""
+    if call.upgrade_wanted:
+        return Tunnel(target, _path(info.rest, info.path) + query)
+    if not info.rest and not info.path.endswith("/") and call.method in ("GET", "HEAD"):
+        return Document(b"", 301, headers={"Location": f"{quote(info.path, _PATH_CHARACTERS)}/{query}"})
     prefix = quote(info.path.rstrip("/").removesuffix(info.rest).rstrip("/"), _PATH_CHARACTERS)
-    return await forward(request, server.kubelets, target, _path(info.rest, info.path) + query, drop=_DROP, prefix=prefix)
+    return Forward(target, _path(info.rest, info.path) + query, prefix)
 
 
 def _path(rest: str, whole: str) -> str:

@@ -7,18 +7,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiohttp import web
-
 from navarch.api.autoscaling import v1 as autoscaling_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import answers, background, writing
-from navarch.apiserver.context import Context
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.apiserver.verbs import get, patch, update
+from navarch.apiserver.verbs import get, patch
+from navarch.apiserver.verbs.write import author_of
 from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import codec, errors, field, selectors
+
+
+class _Scales:
+    """What clients and admission see of an object that can be scaled."""
+
+    def of(self, served: Served, obj: Obj, version: str) -> autoscaling_v1.Scale:
+        return scale_from(served, obj, version)
+
+    def put(self, served: Served, seen: autoscaling_v1.Scale, obj: Obj) -> None:
+        served.shape.set_scale(obj, _replicas(seen))
+
+
+_VIEW = _Scales()
+
+
+def _replicas(scale: autoscaling_v1.Scale) -> int:
+    """The replicas asked for. Invalid when there cannot be so many."""
+    replicas = (scale.spec.replicas if scale.spec else None) or 0
+    if replicas < 0:
+        problem = field.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise field.invalid_error("autoscaling", "Scale", (scale.metadata.name if scale.metadata else None) or "", [problem])
+    return replicas
 
 
 def scale_of(served: Served, entry: Entry) -> autoscaling_v1.Scale:
@@ -43,26 +65,26 @@ def _selector(obj: Obj) -> str | None:
     return ",".join(f"{k}={v}" for k, v in sorted(selector.items())) if isinstance(selector, dict) else None
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    info = context.info
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    info = call.info
     entry = get.entry_of(served, info.name, info.namespace)
     if info.verb == "get":
-        return answers.of_object(context, scale_of(served, entry))
+        return answers.of_object(call, scale_of(served, entry))
     if info.verb == "update":
-        wanted = await _body(context)
+        wanted = await _body(call)
     else:
-        wanted = await _patched(context, served, entry)
-    changed = await _apply(context, served, server, wanted)
-    return answers.of_object(context, changed)
+        wanted = await _patched(call, served, entry)
+    changed = await _apply(call, served, server, wanted)
+    return answers.of_object(call, changed)
 
 
-async def _body(context: Context) -> autoscaling_v1.Scale:
-    return await _decode(context, await writing.body(context))
+async def _body(call: Call) -> autoscaling_v1.Scale:
+    return await _decode(call, await writing.body(call))
 
 
-async def _decode(context: Context, data: bytes) -> autoscaling_v1.Scale:
+async def _decode(call: Call, data: bytes) -> autoscaling_v1.Scale:
     try:
-        return await writing.decode(context, autoscaling_v1.Scale, data)
+        return await writing.decode(call, autoscaling_v1.Scale, data)
     except codec.DecodeError as error:
         raise _cannot_be(error) from None
 
@@ -71,12 +93,12 @@ def _cannot_be(error: codec.DecodeError) -> errors.BadRequest:
     return errors.BadRequest(f'Scale in version "v1" cannot be handled as a Scale: {error}')
 
 
-async def _patched(context: Context, served: Served, entry: Entry) -> autoscaling_v1.Scale:
+async def _patched(call: Call, served: Served, entry: Entry) -> autoscaling_v1.Scale:
     """The Scale after a patch of it."""
-    media = writing.media_type(context)
+    media = writing.media_type(call)
     if media not in patch.KINDS:
         raise errors.UnsupportedMediaType("the body of the request was in an unknown format")
-    data = await writing.body(context)
+    data = await writing.body(call)
     tree = codec.to_tree(scale_of(served, entry))
     tree["metadata"].pop("resourceVersion", None)
     text = await background.run(len(data), _merged, media, tree, data)
@@ -93,14 +115,12 @@ def _merged(media: str, tree: dict[str, Any], data: bytes) -> bytes:
     return patch.encoded(json_patch.apply(tree, document) if media == patch.JSON_PATCH else merge.apply(tree, document))
 
 
-async def _apply(context: Context, served: Served, server: Server, wanted: autoscaling_v1.Scale) -> autoscaling_v1.Scale:
-    replicas = (wanted.spec.replicas if wanted.spec else None) or 0
-    metadata = wanted.metadata or meta_v1.ObjectMeta()
-    if replicas < 0:
-        problem = field.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise field.invalid_error("autoscaling", "Scale", context.info.name, [problem])
-    if metadata.name and metadata.name != context.info.name:
-        raise errors.BadRequest(f"the name of the object ({metadata.name}) does not match the name on the URL ({context.info.name})")
+async def _apply(call: Call, served: Served, server: Server, wanted: autoscaling_v1.Scale) -> autoscaling_v1.Scale:
+    metadata = wanted.metadata = wanted.metadata or meta_v1.ObjectMeta()
+    metadata.name = metadata.name or call.info.name
+    replicas = _replicas(wanted)
+    if metadata.name and metadata.name != call.info.name:
+        raise errors.BadRequest(f"the name of the object ({metadata.name}) does not match the name on the URL ({call.info.name})")
 
     async def make(old: Obj) -> Obj:
         new = served.decode(codec.encode(old))
@@ -110,6 +130,8 @@ async def _apply(context: Context, served: Served, server: Server, wanted: autos
             new.metadata.uid = metadata.uid
         return new
 
-    changed = await update.change(context, served, server, make, subresource="scale")
+    info = call.info
+    author = author_of(call)
+    changed = await server.writer.change(author, served, info.name, info.namespace, make, subresource="scale", view=_VIEW)
     obj = served.decode(changed.body)
     return scale_from(served, obj, obj.metadata.resourceVersion)

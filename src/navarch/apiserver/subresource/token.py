@@ -5,53 +5,60 @@ Upstream counterpart: pkg/registry/core/serviceaccount/storage/token.go.
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from navarch.api.authentication import v1 as authentication_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import answers, writing
-from navarch.apiserver.admission.attributes import Attributes
+from navarch.apiserver.answers import Answer
 from navarch.apiserver.authn.tokens import Binding
-from navarch.apiserver.context import Context
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import get
+from navarch.apiserver.verbs.write import author_of
 from navarch.machinery import codec, errors, field, timestamps
 
 _LEAST, _MOST, _DEFAULT = 600, 2**32, 3600
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    if context.info.verb != "create":
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    if call.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    info = context.info
-    data = await writing.body(context)
+    info = call.info
+    data = await writing.body(call)
     try:
-        request = await writing.decode(context, authentication_v1.TokenRequest, data)
+        request = await writing.decode(call, authentication_v1.TokenRequest, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'TokenRequest in version "v1" cannot be handled as a TokenRequest: {error}') from None
     entry = get.entry_of(served, info.name, info.namespace)
     account = codec.decode(core_v1.ServiceAccount, entry.body)
     assert account.metadata is not None
-    attributes = Attributes(context, served, "CREATE", info.name, info.namespace, request, None, "token", context.dry_run)
-    await server.admission.mutate(attributes)
-    await server.admission.validate(attributes)
+    request.metadata = meta_v1.ObjectMeta(name=info.name, namespace=info.namespace)
+    request.apiVersion, request.kind = "authentication.k8s.io/v1", "TokenRequest"
+
+    def check(asked: authentication_v1.TokenRequest) -> None:
+        _check(info.name, _seconds(asked))
+
+    request = await server.writer.admit(author_of(call), served, "CREATE", info.name, info.namespace, request, "token", check)
     spec = request.spec or authentication_v1.TokenRequestSpec()
-    seconds = spec.expirationSeconds or _DEFAULT
-    _check(info.name, seconds)
+    seconds = _seconds(request)
     most = int(server.options.service_account_max_token_expiration)
     if 0 < most < seconds:
-        context.warnings.append(f"requested expiration of {seconds} seconds shortened to {most} seconds")
+        call.warnings.append(f"requested expiration of {seconds} seconds shortened to {most} seconds")
         seconds = most
     bound = _binding(server, info.namespace, info.name, spec.boundObjectRef)
     audiences = tuple(spec.audiences or ()) or server.issuer.audiences
     token, expires = server.issuer.issue(info.namespace, info.name, account.metadata.uid or "", audiences, seconds, bound)
     spec.audiences, spec.expirationSeconds = list(audiences), seconds
-    request.apiVersion, request.kind, request.spec = "authentication.k8s.io/v1", "TokenRequest", spec
+    request.spec = spec
     request.metadata = meta_v1.ObjectMeta(name=info.name, namespace=info.namespace, creationTimestamp=timestamps.seconds(writing.now()))
     request.status = authentication_v1.TokenRequestStatus(token=token, expirationTimestamp=timestamps.seconds(expires))
-    return answers.of_object(context, request, 201)
+    return answers.of_object(call, request, 201)
+
+
+def _seconds(request: authentication_v1.TokenRequest) -> int:
+    """How long the token is to live."""
+    return (request.spec.expirationSeconds if request.spec else None) or _DEFAULT
 
 
 def _check(name: str, seconds: int) -> None:

@@ -11,45 +11,46 @@ from __future__ import annotations
 from typing import Any
 
 from navarch.apiserver import background, managed_fields, writing
-from navarch.apiserver.context import Context
+from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
-from navarch.apiserver.verbs import create, update
+from navarch.apiserver.verbs.write import Changed, author_of
 from navarch.machinery import codec, errors, field
 from navarch.machinery.patch import apply as merging
 
 Tree = dict[str, Any]
 
 
-async def apply(context: Context, served: Served, server: Server, data: bytes) -> update.Changed:
+async def apply(call: Call, served: Served, server: Server, data: bytes) -> Changed:
     """Applies a configuration. BadRequest, Conflict (of managers), and what create and update raise."""
-    config = await background.run(len(data), _config, context, served, data)
-    info = context.info
-    force = context.flag("force")
+    config = await background.run(len(data), _config, call, served, data)
+    info = call.info
+    force = call.query.flag("force")
     if served.cache.get(served.key(info.name, info.namespace)) is None:
         if info.subresource:
             raise errors.not_found(served.group, served.plural, info.name)
         try:
-            return await _create(context, served, server, config)
+            return await _create(call, served, server, config)
         except errors.AlreadyExists:
             pass
 
     def merged(old: Obj) -> Obj:
         live = codec.to_tree(served.external(old))
-        made = merging.apply(live, config, served.schema(), managed_fields.writer(context, served, info.subresource), force=force)
-        return _decoded(context, served, made)
+        made = merging.apply(live, config, served.schema(), managed_fields.writer(call.field_manager, served, info.subresource), force=force)
+        return _decoded(call, served, made)
 
     async def make(old: Obj) -> Obj:
         entry = served.cache.get(served.key(info.name, info.namespace))
         return await background.run(max(len(data), len(entry.body) if entry is not None else 0), merged, old)
 
-    return await update.change(context, served, server, make, subresource=info.subresource, patch=True, applied=True)
+    author = author_of(call)
+    return await server.writer.change(author, served, info.name, info.namespace, make, subresource=info.subresource, patch=True, applied=True)
 
 
-def _config(context: Context, served: Served, data: bytes) -> Tree:
+def _config(call: Call, served: Served, data: bytes) -> Tree:
     """The configuration as builtin values, checked against the URL."""
-    if not context.query.get("fieldManager"):
+    if not call.query.get("fieldManager"):
         problem = field.required("fieldManager", "is required for apply patch")
         raise field.invalid_error("meta.k8s.io", "PatchOptions", "", [problem])
     try:
@@ -58,7 +59,7 @@ def _config(context: Context, served: Served, data: bytes) -> Tree:
         raise errors.BadRequest(f"error decoding YAML: {error}") from None
     if not isinstance(config, dict):
         raise errors.BadRequest("error decoding YAML: the configuration is no object")
-    info = context.info
+    info = call.info
     metadata = config.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         raise errors.BadRequest("error decoding YAML: metadata is no object")
@@ -74,20 +75,21 @@ def _config(context: Context, served: Served, data: bytes) -> Tree:
     return config
 
 
-def _decoded(context: Context, served: Served, merged: Tree) -> Obj:
-    return writing.decoded(context, served, codec.encode(merged))
+def _decoded(call: Call, served: Served, merged: Tree) -> Obj:
+    return writing.decoded(call, served, codec.encode(merged))
 
 
-async def _create(context: Context, served: Served, server: Server, config: Tree) -> update.Changed:
+async def _create(call: Call, served: Served, server: Server, config: Tree) -> Changed:
     def merged() -> Obj:
-        made = merging.apply(None, config, served.schema(), managed_fields.writer(context, served), force=True)
-        return _decoded(context, served, made)
+        made = merging.apply(None, config, served.schema(), managed_fields.writer(call.field_manager, served), force=True)
+        return _decoded(call, served, made)
 
-    obj = await background.run(context.size, merged)
+    obj = await background.run(call.size, merged)
     if obj.metadata.uid:
         why = f"Precondition failed: UID in precondition: {obj.metadata.uid}, UID in object meta: "
         raise errors.conflict(served.group, served.plural, obj.metadata.name, why)
     if obj.metadata.resourceVersion:
         raise errors.not_found(served.group, served.plural, obj.metadata.name)
-    body = await create.create(context, served, server, obj, applied=True)
-    return update.Changed(body, created=True)
+    namespace = call.info.namespace if served.resource.namespaced else ""
+    body = await server.writer.create(author_of(call), served, namespace, obj, applied=True)
+    return Changed(body, created=True)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from collections.abc import Awaitable
+from typing import Protocol
 
-from navarch.apiserver import answers, tables
-from navarch.apiserver.context import Context
+from navarch.apiserver import answers, documents, negotiation, tables
+from navarch.apiserver.answers import Answer, Document
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
+from navarch.apiserver.storage import Storage
 from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import errors
+
+_PLAIN = frozenset({"application/json", "", "*/*"})
+
+
+class Stored(Protocol):
+    """What of the server a GET needs."""
+
+    @property
+    def storage(self) -> Storage: ...
 
 
 def entry_of(served: Served, name: str, namespace: str) -> Entry:
@@ -23,18 +34,22 @@ def entry_of(served: Served, name: str, namespace: str) -> Entry:
     return entry
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    info = context.info
-    if not context.request.query_string or not context.query.get("resourceVersion"):
+def handle(call: Call, served: Served, server: Stored) -> Answer | Awaitable[Answer]:
+    """The object. What is nearly always asked for is answered without waiting for anything."""
+    info = call.info
+    if served.view is None and server.storage.alone and not call.query.raw and call.headers.get("Accept", "") in _PLAIN:
+        return Document(entry_of(served, info.name, info.namespace).body)
+    return _made(call, served, server)
+
+
+async def _made(call: Call, served: Served, server: Stored) -> Answer:
+    if not call.query.get("resourceVersion"):
         await server.storage.fresh()
-    entry = entry_of(served, info.name, info.namespace)
-    accept = context.request.headers.get("Accept", "")
-    if accept in ("application/json", "", "*/*") and served.view is None and not context.request.query_string:
-        return answers.raw(entry.body)
-    form = answers.accepted(context, "Table", "PartialObjectMetadata")
-    entry = await served.entry(entry)
+    info = call.info
+    entry = await served.entry(entry_of(served, info.name, info.namespace))
+    form = negotiation.accepted(call, "Table", "PartialObjectMetadata")
     if form.shape == "Table":
-        return answers.of_json(context, tables.of_entry(context, served, entry))
+        return answers.of_json(call, tables.of_entry(call, served, entry))
     if form.shape == "PartialObjectMetadata":
-        return answers.of_json(context, answers.partial(entry.body))
-    return answers.of_json(context, entry.body)
+        return answers.of_json(call, documents.partial(entry.body))
+    return answers.of_json(call, entry.body)

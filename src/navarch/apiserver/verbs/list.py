@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from aiohttp import web
 
 from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import answers, streams, tables, writing
-from navarch.apiserver.context import Context
+from navarch.apiserver import documents, negotiation, streams, tables, writing
+from navarch.apiserver.answers import Answer, Document, Pieces
+from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.watch_cache import Entry, Scope
@@ -59,10 +59,10 @@ class Page:
     remaining: int = 0
 
 
-def scope_of(context: Context, served: Served) -> Scope:
+def scope_of(call: Call, served: Served) -> Scope:
     """What the query selects. BadRequest when a selector cannot be read or names a field that cannot be selected."""
-    label_text = context.query.get("labelSelector", "")
-    field_text = context.query.get("fieldSelector", "")
+    label_text = call.query.get("labelSelector")
+    field_text = call.query.get("fieldSelector")
     try:
         labels = selectors.parse_labels(label_text) if label_text else selectors.EVERYTHING
     except ValueError as error:
@@ -83,45 +83,39 @@ def scope_of(context: Context, served: Served) -> Scope:
                 f'Unable to find "{version}, Resource={served.plural}" that match label selector "{label_text}", field '
                 f'selector "{field_text}": field label not supported: {term.field}'
             )
-    if context.info.name:
-        terms = (*terms, selectors.FieldRequirement("metadata.name", True, context.info.name))
-    return Scope(context.info.namespace if served.resource.namespaced else "", labels, terms)
+    if call.info.name:
+        terms = (*terms, selectors.FieldRequirement("metadata.name", True, call.info.name))
+    return Scope(call.info.namespace if served.resource.namespaced else "", labels, terms)
 
 
 def _stored_field(name: str) -> str:
     return name.replace("regarding.", "involvedObject.").replace("reportingController", "reportingComponent")
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    query = context.request.query_string
-    form = answers.accepted(context, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
-    scope = scope_of(context, served) if query else Scope(context.info.namespace if served.resource.namespaced else "")
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    query = call.query.raw
+    form = negotiation.accepted(call, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
+    scope = scope_of(call, served) if query else Scope(call.info.namespace if served.resource.namespaced else "")
     plain = not query and served.view is None
     if plain:
         await server.storage.fresh()
-    page = Page(served.cache.select(scope), server.storage.revision) if plain else await read(context, served, scope, server)
-    pretty = form.pretty or ("pretty" in query and answers.pretty(context, form))
-    if not form.shape and form.media == answers.JSON and not pretty:
-        return _plain(context, served, server, page)
-    return _made(context, served, server, form, page, pretty)
+    page = Page(served.cache.select(scope), server.storage.revision) if plain else await read(call, served, scope, server)
+    pretty = form.pretty or ("pretty" in query and negotiation.pretty(call, form))
+    if not form.shape and form.media == negotiation.JSON and not pretty:
+        return _plain(served, server, page)
+    return _made(call, served, server, form, page, pretty)
 
 
-def _plain(context: Context, served: Served, server: Server, page: Page) -> web.StreamResponse:
+def _plain(served: Served, server: Server, page: Page) -> Answer:
     """A list of what the cache holds as it holds it: joined, and where it is large, piece by piece."""
     resource = served.resource
     bodies = [e.body for e in page.entries]
     size = sum(map(len, bodies))
-    response: web.StreamResponse
     if size <= _WHOLE:
-        body = answers.join_list(resource.group_version, resource.kind, page.revision, bodies, page.token, page.remaining)
-        response = answers.raw(body)
-        answers.warn(context, response)
-        return response
-    head, tail = answers.list_head(resource.group_version, resource.kind, page.revision, page.token, page.remaining), b"]}\n"
+        return Document(documents.join_list(resource.group_version, resource.kind, page.revision, bodies, page.token, page.remaining))
+    head, tail = documents.list_head(resource.group_version, resource.kind, page.revision, page.token, page.remaining), b"]}\n"
     length = len(head) + size + len(bodies) - 1 + len(tail)
-    response = streams.Streamed(streams.pieces(_joined(head, bodies, tail), server.turns), answers.JSON, length)
-    answers.warn(context, response)
-    return response
+    return Pieces(streams.pieces(_joined(head, bodies, tail), server.turns), negotiation.JSON, length)
 
 
 def _joined(head: bytes, bodies: Sequence[bytes], tail: bytes) -> Iterator[bytes]:
@@ -133,7 +127,7 @@ def _joined(head: bytes, bodies: Sequence[bytes], tail: bytes) -> Iterator[bytes
     yield tail
 
 
-def _made(context: Context, served: Served, server: Server, form: answers.Accepted, page: Page, pretty: bool) -> web.StreamResponse:
+def _made(call: Call, served: Served, server: Server, form: negotiation.Accepted, page: Page, pretty: bool) -> Answer:
     """A list whose items have to be made: rows of a Table, metadata, another version, YAML, lines for people."""
     metadata: dict[str, Any] = {"resourceVersion": str(page.revision)}
     if page.token:
@@ -144,37 +138,35 @@ def _made(context: Context, served: Served, server: Server, form: answers.Accept
     version, kind = served.resource.group_version, f"{served.resource.kind}List"
     items = "items"
     if form.shape == "Table":
-        rows = tables.Rows(context, served)
+        rows = tables.Rows(call, served)
         version, kind, items = "meta.k8s.io/v1", "Table", "rows"
         bodies = (codec.encode(rows.row(body)) for body in bodies)
         metadata = {"metadata": metadata, "columnDefinitions": rows.definitions()}
     else:
         if form.shape:
-            version, kind, bodies = "meta.k8s.io/v1", "PartialObjectMetadataList", (answers.partial(body) for body in bodies)
+            version, kind, bodies = "meta.k8s.io/v1", "PartialObjectMetadataList", (documents.partial(body) for body in bodies)
         metadata = {"metadata": metadata}
     head = {"kind": kind, "apiVersion": version, **metadata}
-    make = answers.yaml_parts if form.media == answers.YAML else answers.pretty_parts if pretty else answers.json_parts
-    response = streams.Streamed(streams.pieces(make(head, items, bodies), server.turns), form.media)
-    answers.warn(context, response)
-    return response
+    make = documents.yaml_parts if form.media == negotiation.YAML else documents.pretty_parts if pretty else documents.json_parts
+    return Pieces(streams.pieces(make(head, items, bodies), server.turns), form.media)
 
 
-async def read(context: Context, served: Served, scope: Scope, server: Server) -> Page:
+async def read(call: Call, served: Served, scope: Scope, server: Server) -> Page:
     """The chunk a query asks for, at the revision it asks for, in the served version."""
-    page = await _read(context, served, scope, server)
+    page = await _read(call, served, scope, server)
     return page if served.view is None else replace(page, entries=await served.entries(page.entries, server.turns))
 
 
-async def _read(context: Context, served: Served, scope: Scope, server: Server) -> Page:
+async def _read(call: Call, served: Served, scope: Scope, server: Server) -> Page:
     """The same as it is stored."""
-    query = context.query
+    query = call.query
     if query.get("sendInitialEvents"):
         problem = field.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
         raise field.invalid_error("meta.k8s.io", "ListOptions", "", [problem])
-    limit = _number(query.get("limit", ""))
-    timeout_seconds(context)
-    token, match = query.get("continue", ""), query.get("resourceVersionMatch", "")
-    asked = query.get("resourceVersion", "")
+    limit = _number(query.get("limit"))
+    timeout_seconds(call)
+    token, match = query.get("continue"), query.get("resourceVersionMatch")
+    asked = query.get("resourceVersion")
     check_match(asked, match, token)
     if token:
         if asked not in ("", "0"):
@@ -231,9 +223,9 @@ def too_large(asked: int, current: int) -> errors.Timeout:
     return errors.Timeout(f"Timeout: Too large resource version: {asked}, current: {current}", causes=[cause], retry_after=1)
 
 
-def timeout_seconds(context: Context) -> int:
+def timeout_seconds(call: Call) -> int:
     """`timeoutSeconds` of a list or watch; 0 when it says none. BadRequest."""
-    return min(_number(context.query.get("timeoutSeconds", "")), MOST_TIMEOUT_SECONDS)
+    return min(_number(call.query.get("timeoutSeconds")), MOST_TIMEOUT_SECONDS)
 
 
 def _number(text: str) -> int:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiohttp import web
-
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import answers, background, writing
-from navarch.apiserver.context import Context
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import apply as applying
 from navarch.apiserver.verbs import update as updating
+from navarch.apiserver.verbs.write import Changed, author_of
 from navarch.machinery import codec, errors
 from navarch.machinery.patch import json_patch, merge, strategic
 
@@ -31,37 +31,38 @@ APPLY_CBOR = "application/apply-patch+cbor"
 KINDS = (JSON_PATCH, MERGE, STRATEGIC, APPLY_YAML)
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    media = writing.media_type(context)
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    media = writing.media_type(call)
     if media not in KINDS or (media == STRATEGIC and served.shape.custom):
         raise errors.UnsupportedMediaType("415: Unsupported Media Type")
-    writing.check_options(context, "PatchOptions")
-    data = await writing.body(context)
+    writing.check_options(call, "PatchOptions")
+    data = await writing.body(call)
     if media == APPLY_YAML:
-        changed = await applying.apply(context, served, server, data)
+        changed = await applying.apply(call, served, server, data)
     else:
-        check_force(context)
-        changed = await patch(context, served, server, media, data)
-    return answers.of_json(context, await served.outward(changed.body), 201 if changed.created else 200)
+        check_force(call)
+        changed = await patch(call, served, server, media, data)
+    return answers.of_json(call, await served.outward(changed.body), 201 if changed.created else 200)
 
 
-def check_force(context: Context) -> None:
-    if "force" in context.query:
+def check_force(call: Call) -> None:
+    if "force" in call.query:
         from navarch.machinery import field
 
         problem = field.forbidden("force", "may not be specified for non-apply patch")
         raise field.invalid_error("meta.k8s.io", "PatchOptions", "", [problem])
 
 
-async def patch(context: Context, served: Served, server: Server, media: str, data: bytes) -> updating.Changed:
+async def patch(call: Call, served: Served, server: Server, media: str, data: bytes) -> Changed:
     document = await background.run(len(data), parse, data)
 
     async def make(old: Obj) -> Obj:
         entry = served.cache.get(served.key(old.metadata.name, old.metadata.namespace or ""))
         size = max(len(data), len(entry.body) if entry is not None else 0)
-        return await background.run(size, patched, context, served, media, document, old, entry.version if entry is not None else 0)
+        return await background.run(size, patched, call, served, media, document, old, entry.version if entry is not None else 0)
 
-    return await updating.change(context, served, server, make, subresource=context.info.subresource, patch=True)
+    info = call.info
+    return await server.writer.change(author_of(call), served, info.name, info.namespace, make, subresource=info.subresource, patch=True)
 
 
 def parse(data: bytes) -> Any:
@@ -87,7 +88,7 @@ def encoded(tree: Any) -> bytes:
         raise errors.BadRequest(f"error decoding patch: {why}") from None
 
 
-def patched(context: Context, served: Served, media: str, document: Any, old: Obj, version: int) -> Obj:
+def patched(call: Call, served: Served, media: str, document: Any, old: Obj, version: int) -> Obj:
     """The object after the patch, typed and defaulted. `version` is the current object's, 0 when there is none any more."""
     tree = codec.to_tree(served.external(old))
     if version:
@@ -105,6 +106,6 @@ def patched(context: Context, served: Served, media: str, document: Any, old: Ob
         raise errors.BadRequest("the patched object is no object")
     if isinstance(tree.get("metadata"), dict) and tree["metadata"].get("resourceVersion") == seen:
         tree["metadata"].pop("resourceVersion", None)
-    made = writing.decoded(context, served, encoded(tree))
+    made = writing.decoded(call, served, encoded(tree))
     updating.check_name(made, old.metadata.name, old.metadata.namespace or "")
     return made

@@ -8,30 +8,31 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
-from aiohttp import web
-
 from navarch.api.authentication import v1 as authentication_v1
 from navarch.api.authorization import v1 as authorization_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
-from navarch.apiserver import answers, discovery, writing
+from navarch.apiserver import answers, discovery, negotiation, writing
+from navarch.apiserver.answers import Answer
+from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.questions import Question, field_requirements
-from navarch.apiserver.context import Context, User
+from navarch.apiserver.call import Call
 from navarch.apiserver.server import Server
+from navarch.apiserver.verbs.write import author_of
 from navarch.machinery import codec, errors, field, selectors
 
 T = TypeVar("T", bound=Object)
-Answer = Callable[[Context, Server], Awaitable[Object]]
+Review = Callable[[Call, Server], Awaitable[Object]]
 
 
-async def _read(context: Context, kind: type[T]) -> T:
-    data = await writing.body(context)
+async def _read(call: Call, kind: type[T]) -> T:
+    data = await writing.body(call)
     name = kind.__name__
     try:
-        return await writing.decode(context, kind, data)
+        return await writing.decode(call, kind, data)
     except codec.DecodeError as error:
-        raise errors.BadRequest(f'{name} in version "{context.info.version}" cannot be handled as a {name}: {error}') from None
+        raise errors.BadRequest(f'{name} in version "{call.info.version}" cannot be handled as a {name}: {error}') from None
 
 
 def _user(user: User) -> authentication_v1.UserInfo:
@@ -39,16 +40,16 @@ def _user(user: User) -> authentication_v1.UserInfo:
     return authentication_v1.UserInfo(username=user.name, groups=list(user.groups) or None, uid=user.uid or None, extra=extra or None)
 
 
-async def self_subject_review(context: Context, server: Server) -> Object:
+async def self_subject_review(call: Call, server: Server) -> Object:
     """Who am I."""
-    review = await _read(context, authentication_v1.SelfSubjectReview)
-    review.status = authentication_v1.SelfSubjectReviewStatus(userInfo=_user(context.user))
+    review = await _read(call, authentication_v1.SelfSubjectReview)
+    review.status = authentication_v1.SelfSubjectReviewStatus(userInfo=_user(call.user))
     return review
 
 
-async def token_review(context: Context, server: Server) -> Object:
+async def token_review(call: Call, server: Server) -> Object:
     """Whose token is this, and for which audiences."""
-    review = await _read(context, authentication_v1.TokenReview)
+    review = await _read(call, authentication_v1.TokenReview)
     spec = review.spec or authentication_v1.TokenReviewSpec()
     if not spec.token:
         raise errors.BadRequest("token is required for TokenReview in authentication")
@@ -104,12 +105,12 @@ def _check_spec(kind: str, spec: authorization_v1.SubjectAccessReviewSpec | auth
         raise field.invalid_error("authorization.k8s.io", kind, "", problems)
 
 
-async def self_access(context: Context, server: Server) -> Object:
+async def self_access(call: Call, server: Server) -> Object:
     """May I."""
-    review = await _read(context, authorization_v1.SelfSubjectAccessReview)
+    review = await _read(call, authorization_v1.SelfSubjectAccessReview)
     _check_spec("SelfSubjectAccessReview", review.spec)
     assert review.spec is not None
-    review.status = _decide(server, context.user, _question(review.spec))
+    review.status = _decide(server, call.user, _question(review.spec))
     return review
 
 
@@ -118,54 +119,54 @@ def _subject(spec: authorization_v1.SubjectAccessReviewSpec) -> User:
     return User(spec.user or "", tuple(spec.groups or ()), spec.uid or "", extra)
 
 
-async def access(context: Context, server: Server) -> Object:
+async def access(call: Call, server: Server) -> Object:
     """May they."""
-    review = await _read(context, authorization_v1.SubjectAccessReview)
+    review = await _read(call, authorization_v1.SubjectAccessReview)
     _check_spec("SubjectAccessReview", review.spec)
     assert review.spec is not None
     review.status = _decide(server, _subject(review.spec), _question(review.spec))
     return review
 
 
-async def local_access(context: Context, server: Server) -> Object:
+async def local_access(call: Call, server: Server) -> Object:
     """May they, in this namespace."""
-    review = await _read(context, authorization_v1.LocalSubjectAccessReview)
+    review = await _read(call, authorization_v1.LocalSubjectAccessReview)
     _check_spec("LocalSubjectAccessReview", review.spec)
     assert review.spec is not None
     attributes = review.spec.resourceAttributes
     if attributes is not None:
-        if attributes.namespace not in (None, "", context.info.namespace):
+        if attributes.namespace not in (None, "", call.info.namespace):
             raise errors.BadRequest("spec.resourceAttributes.namespace must match namespace")
-        attributes.namespace = context.info.namespace
+        attributes.namespace = call.info.namespace
     review.status = _decide(server, _subject(review.spec), _question(review.spec))
     return review
 
 
-async def self_rules(context: Context, server: Server) -> Object:
+async def self_rules(call: Call, server: Server) -> Object:
     """What may I do in a namespace."""
-    review = await _read(context, authorization_v1.SelfSubjectRulesReview)
+    review = await _read(call, authorization_v1.SelfSubjectRulesReview)
     namespace = (review.spec.namespace if review.spec else None) or ""
     if not namespace:
         raise errors.BadRequest("no namespace on request")
     modes = server.authorizer.modes
-    rules = server.authorizer.rbac.rules(context.user, namespace) if "RBAC" in modes else []
+    rules = server.authorizer.rbac.rules(call.user, namespace) if "RBAC" in modes else []
     resource_rules = [
         authorization_v1.ResourceRule(verbs=r.verbs, apiGroups=r.apiGroups, resources=r.resources, resourceNames=r.resourceNames)
         for r in rules
         if r.resources
     ]
     path_rules = [authorization_v1.NonResourceRule(verbs=r.verbs, nonResourceURLs=r.nonResourceURLs) for r in rules if r.nonResourceURLs]
-    if "system:masters" in context.user.groups or "AlwaysAllow" in modes:
+    if "system:masters" in call.user.groups or "AlwaysAllow" in modes:
         resource_rules.append(authorization_v1.ResourceRule(verbs=["*"], apiGroups=["*"], resources=["*"]))
         path_rules.append(authorization_v1.NonResourceRule(verbs=["*"], nonResourceURLs=["*"]))
     status = authorization_v1.SubjectRulesReviewStatus(resourceRules=resource_rules, nonResourceRules=path_rules, incomplete=False)
-    if "Node" in modes and context.user.node is not None:
+    if "Node" in modes and call.user.node is not None:
         status.incomplete, status.evaluationError = True, "node authorizer does not support user rule resolution"
     review.status = status
     return review
 
 
-ANSWERS: Mapping[tuple[str, str], Answer] = {
+REVIEWS: Mapping[tuple[str, str], Review] = {
     ("authentication.k8s.io", "selfsubjectreviews"): self_subject_review,
     ("authentication.k8s.io", "tokenreviews"): token_review,
     ("authorization.k8s.io", "selfsubjectaccessreviews"): self_access,
@@ -175,47 +176,44 @@ ANSWERS: Mapping[tuple[str, str], Answer] = {
 }
 
 
-async def handle(context: Context, server: Server) -> web.StreamResponse:
+async def handle(call: Call, server: Server) -> Answer:
     """Answers a review. NotFound when the path names no resource at all."""
-    info = context.info
+    info = call.info
     if info.version != "v1":
         raise discovery.not_found()
     if (info.group, info.plural) == ("", "bindings") and info.verb == "create":
-        return await _binding(context, server)
+        return await _binding(call, server)
     if (info.group, info.plural) == ("", "componentstatuses"):
-        return _component_statuses(context, server)
-    answer = ANSWERS.get((info.group, info.plural))
-    if answer is None:
+        return _component_statuses(call, server)
+    review = REVIEWS.get((info.group, info.plural))
+    if review is None:
         raise discovery.not_found()
     if info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    answers.accepted(context)
-    return answers.of_object(context, await answer(context, server), 201)
+    negotiation.accepted(call)
+    return answers.of_object(call, await review(call, server), 201)
 
 
-async def _binding(context: Context, server: Server) -> web.StreamResponse:
+async def _binding(call: Call, server: Server) -> Answer:
     """The old way to bind: a Binding in the namespace, named like the pod."""
-    from dataclasses import replace
-
     from navarch.apiserver.subresource import binding
 
-    wanted = await _read(context, core_v1.Binding)
+    wanted = await _read(call, core_v1.Binding)
     name = (wanted.metadata.name if wanted.metadata else None) or ""
-    context.info = replace(context.info, name=name)
-    await binding.bind(context, server.catalog.of("", "pods"), server, wanted)
-    return answers.of_object(context, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+    await binding.bind(author_of(call), server.catalog.of("", "pods"), server, name, call.info.namespace, wanted)
+    return answers.of_object(call, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
 
 
-def _component_statuses(context: Context, server: Server) -> web.StreamResponse:
+def _component_statuses(call: Call, server: Server) -> Answer:
     """Deprecated upstream; of what it tells, the store is in this process."""
     failed, damaged = server.storage.failed, server.storage.damaged
     message = failed.result() if failed.done() else f"damaged and set aside: {', '.join(damaged)}" if damaged else "ok"
     condition = core_v1.ComponentCondition(type="Healthy", status="False" if failed.done() else "True", message=message)
     items = [core_v1.ComponentStatus(metadata=meta_v1.ObjectMeta(name="store"), conditions=[condition])]
-    if context.info.name:
-        found = next((i for i in items if i.metadata and i.metadata.name == context.info.name), None)
+    if call.info.name:
+        found = next((i for i in items if i.metadata and i.metadata.name == call.info.name), None)
         if found is None:
-            raise errors.not_found("", "componentstatuses", context.info.name)
+            raise errors.not_found("", "componentstatuses", call.info.name)
         found.apiVersion, found.kind = "v1", "ComponentStatus"
-        return answers.of_object(context, found)
-    return answers.of_object(context, core_v1.ComponentStatusList(apiVersion="v1", kind="ComponentStatusList", items=items))
+        return answers.of_object(call, found)
+    return answers.of_object(call, core_v1.ComponentStatusList(apiVersion="v1", kind="ComponentStatusList", items=items))

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from aiohttp import web
-
-from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver import answers, streams, tables, watchers
-from navarch.apiserver.answers import Accepted
-from navarch.apiserver.context import Context
+from navarch.apiserver import documents, negotiation, streams, tables, watchers
+from navarch.apiserver.answers import Answer, Document, Sink, Stream
+from navarch.apiserver.call import Call
+from navarch.apiserver.negotiation import Accepted
 from navarch.apiserver.served import Served
 from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import list as listing
@@ -30,30 +30,30 @@ _BOOKMARK_SECONDS = 60.0
 _INITIAL_END = {"k8s.io/initial-events-end": "true"}
 
 
-def framer(context: Context, served: Served, form: Accepted) -> Frame:
+def framer(call: Call, served: Served, form: Accepted) -> Frame:
     """How an event becomes bytes for this watcher. The plain form is shared by all watchers of a version."""
     if not form.shape:
-        return watchers.plain_frame
+        return lambda kind, event: event.frame(kind)
     if form.shape == "Table":
-        rows = tables.Rows(context, served, headers=True)
+        rows = tables.Rows(call, served, headers=True)
 
         def table(kind: str, event: Event) -> bytes:
             return _line(kind, rows.document(event.body(kind), event.revision))
 
         return table
-    return lambda kind, event: _line(kind, answers.partial(event.body(kind)))
+    return lambda kind, event: _line(kind, documents.partial(event.body(kind)))
 
 
 def _line(kind: str, body: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (kind.encode(), body)
 
 
-async def handle(context: Context, served: Served, server: Server) -> web.StreamResponse:
-    scope = listing.scope_of(context, served)
-    timeout = listing.timeout_seconds(context)
-    form = answers.accepted(context, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
-    initial, version, bookmarks = _start(context)
-    if not context.query.get("resourceVersion"):
+async def handle(call: Call, served: Served, server: Server) -> Answer:
+    scope = listing.scope_of(call, served)
+    timeout = listing.timeout_seconds(call)
+    form = negotiation.accepted(call, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+    initial, version, bookmarks = _start(call)
+    if not call.query.get("resourceVersion"):
         await server.storage.fresh()
     if version > server.storage.revision:
         raise listing.too_large(version, server.storage.revision)
@@ -63,52 +63,99 @@ async def handle(context: Context, served: Served, server: Server) -> web.Stream
         if not initial:
             past, reached = await _past(served, server, reached)
     except errors.Expired as error:
-        return await _expired(context, error)
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
-    response.enable_chunked_encoding()
-    answers.warn(context, response)
-    await response.prepare(context.request)
-    watcher = watchers.Watcher(context.request, framer(context, served, form), server.watchers, None if form.shape else watchers.plain_chunk)
-    try:
-        while not initial and (late := served.cache.since(reached)) is None:
-            more, reached = await _past(served, server, reached)
-            past += more
-    except errors.Expired as error:
-        await response.write(_line("ERROR", codec.encode(error.status)))
-        return response
-    # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
-    revision = server.storage.revision
-    entries = served.cache.candidates(scope) if initial and served.view is None else []
-    past += () if initial else late or ()
-    if served.view is None:
-        watcher.hold((kind, event) for event in past if (kind := scope.kind_of(event)))
-        leave = served.cache.join(scope, watcher.receive)
-    else:
-        entries = served.view.candidates(scope) if initial else []
-        leave = served.view.join(scope, watcher, revision)
-    server.watchers.add(watcher)
-    try:
-        if served.view is not None:
-            entries = await served.view.initial(scope, entries, server.turns)
-            past = await served.view.events(past, server.turns)
-            watcher.hold_first([(kind, event) for event in past if (kind := scope.kind_of(event))])
-        del past
-        if initial:
-            await _write_initial(response, server, scope, entries, framer(context, served, form))
-            del entries
-        if context.query.get("sendInitialEvents") == "true" and bookmarks:
-            await response.write(_bookmark(served, revision, form, _INITIAL_END))
-        await _linger(served, server, watcher, response, form, bookmarks, timeout)
-    except errors.ApiError as error:
-        watcher.fail(error)
-    finally:
-        leave()
-        server.watchers.discard(watcher)
-    if not watcher.closed:
+        return Document(_expired(error))
+    ends = call.query.get("sendInitialEvents") == "true" and bookmarks
+    return Stream(_Watch(served, server, scope, form, framer(call, served, form), initial, past, reached, ends, bookmarks, timeout).run)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One watch. It begins with what there is (`initial`), or with the events of the past up to the revision `reached`."""
+
+    served: Served
+    server: Server
+    scope: Scope
+    form: Accepted
+    frame: Frame
+    initial: bool
+    past: list[Event]
+    reached: int
+    ends: bool
+    """A bookmark tells the end of what there is."""
+
+    bookmarks: bool
+    timeout: int
+
+    async def run(self, sink: Sink) -> None:
+        served, server = self.served, self.server
+        watcher = watchers.Watcher(sink, self.frame, server.watchers)
+        try:
+            while not self.initial and (late := served.cache.since(self.reached)) is None:
+                more, self.reached = await _past(served, server, self.reached)
+                self.past += more
+        except errors.Expired as error:
+            await sink.send(_expired(error))
+            return
+        # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
+        revision = server.storage.revision
+        past, self.past = [*self.past, *(() if self.initial else late or ())], []
+        view = served.view
+        entries = [] if not self.initial else served.cache.candidates(self.scope) if view is None else view.candidates(self.scope)
+        if view is None:
+            watcher.hold(self._selected(past))
+            leave = served.cache.join(self.scope, watcher.receive)
+        else:
+            leave = view.join(self.scope, watcher, revision)
+        server.watchers.add(watcher)
+        try:
+            if view is not None:
+                entries = await view.initial(self.scope, entries, server.turns)
+                watcher.hold_first(self._selected(await view.events(past, server.turns)))
+            del past
+            if self.initial:
+                await self._write_initial(sink, entries)
+                del entries
+            if self.ends:
+                await sink.send(_bookmark(served, revision, self.form, _INITIAL_END))
+            await self._linger(watcher, sink)
+        except errors.ApiError as error:
+            watcher.fail(error)
+        finally:
+            leave()
+            server.watchers.discard(watcher)
         if watcher.error is not None:
-            await response.write(_line("ERROR", codec.encode(watcher.error.status)))
-        await response.write_eof()
-    return response
+            await sink.send(_line("ERROR", codec.encode(watcher.error.status)))
+
+    def _selected(self, events: Sequence[Event]) -> list[tuple[str, Event]]:
+        """What of events this watch is told."""
+        return [(kind, event) for event in events if (kind := self.scope.kind_of(event))]
+
+    async def _write_initial(self, sink: Sink, entries: list[Entry]) -> None:
+        """What there is, as ADDED events, as fast as the client takes them."""
+        scope = self.scope
+        matching = entries if not scope.cost else (entry for entry in entries if scope.matches(entry))
+        parts = (self.frame("ADDED", Event(entry.version, entry.key, entry, None)) for entry in matching)
+        async for piece in streams.pieces(parts, self.server.turns):
+            async with asyncio.timeout(watchers.STUCK_SECONDS):
+                await sink.send(piece)
+
+    async def _linger(self, watcher: watchers.Watcher, sink: Sink) -> None:
+        """Keeps the watch open until its time is over, its client gone or the server stopping."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (self.timeout or random.randint(1800, 3600))
+        bookmark = loop.time() + _BOOKMARK_SECONDS
+        while not watcher.over and (now := loop.time()) < end:
+            await watcher.drain(self.server.turns)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(end, bookmark) - now):
+                    await watcher.wake.wait()
+            watcher.wake.clear()
+            if self.served.view is not None:
+                await self.served.view.advance(self.server.turns)
+            if loop.time() >= min(bookmark, end):
+                bookmark = loop.time() + _BOOKMARK_SECONDS
+                if self.bookmarks and watcher.live and not watcher.closed:
+                    watcher.write(_bookmark(self.served, self.server.storage.revision, self.form))
 
 
 async def _past(served: Served, server: Server, revision: int) -> tuple[list[Event], int]:
@@ -118,42 +165,12 @@ async def _past(served: Served, server: Server, revision: int) -> tuple[list[Eve
     return await server.pasts.of(served.cache).since(revision)
 
 
-async def _write_initial(response: web.StreamResponse, server: Server, scope: Scope, entries: list[Entry], frame: Frame) -> None:
-    """What there is, as ADDED events, as fast as the client takes them."""
-    matching = entries if not scope.cost else (entry for entry in entries if scope.matches(entry))
-    parts = (frame("ADDED", Event(entry.version, entry.key, entry, None)) for entry in matching)
-    async for piece in streams.pieces(parts, server.turns):
-        async with asyncio.timeout(watchers.STUCK_SECONDS):
-            await response.write(piece)
-
-
-async def _linger(
-    served: Served, server: Server, watcher: watchers.Watcher, response: web.StreamResponse, form: Accepted, bookmarks: bool, timeout: int
-) -> None:
-    """Keeps the watch open until its time is over, its client gone or the server stopping."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + (timeout or random.randint(1800, 3600))
-    bookmark = loop.time() + _BOOKMARK_SECONDS
-    while not watcher.over and (now := loop.time()) < end:
-        await watcher.drain(response, server.turns)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(end, bookmark) - now):
-                await watcher.wake.wait()
-        watcher.wake.clear()
-        if served.view is not None:
-            await served.view.advance(server.turns)
-        if loop.time() >= min(bookmark, end):
-            bookmark = loop.time() + _BOOKMARK_SECONDS
-            if bookmarks and watcher.live and not watcher.closed:
-                watcher.write(_bookmark(served, server.storage.revision, form))
-
-
-def _start(context: Context) -> tuple[bool, int, bool]:
+def _start(call: Call) -> tuple[bool, int, bool]:
     """Whether to begin with what there is, the revision to go on from, and whether bookmarks are wanted."""
-    query = context.query
-    asked, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
-    initial = query.get("sendInitialEvents")
-    bookmarks = context.flag("allowWatchBookmarks")
+    query = call.query
+    asked, match = query.get("resourceVersion"), query.get("resourceVersionMatch")
+    initial = query.get("sendInitialEvents") if "sendInitialEvents" in query else None
+    bookmarks = call.query.flag("allowWatchBookmarks")
     problem: field.Problem | None = None
     if initial is not None:
         if match != "NotOlderThan":
@@ -184,7 +201,6 @@ def _bookmark(served: Served, revision: int, form: Accepted, annotations: dict[s
     return _line("BOOKMARK", codec.encode(document))
 
 
-async def _expired(context: Context, error: errors.Expired) -> web.StreamResponse:
-    """A watch that cannot start where it was asked to: one ERROR event, as upstream answers."""
-    status: meta_v1.Status = error.status
-    return answers.raw(_line("ERROR", codec.encode(status)))
+def _expired(error: errors.Expired) -> bytes:
+    """What tells a watch that cannot go on from where it was asked to: one ERROR event, as upstream answers."""
+    return _line("ERROR", codec.encode(error.status))

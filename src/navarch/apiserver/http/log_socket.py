@@ -10,21 +10,22 @@ import base64
 import aiohttp
 from aiohttp import web
 
-from navarch.apiserver.context import Context
-from navarch.apiserver.kubelets import Refusal, Target, check
-from navarch.apiserver.server import Server
+from navarch.apiserver.answers import LogSocket
+from navarch.apiserver.http.forwarding import Sessions, check
+from navarch.apiserver.http.request import Request
 
 _PROTOCOLS = ("binary.k8s.io", "base64.binary.k8s.io")
 
 
-async def handle(context: Context, server: Server, target: Target, path: str, refusal: Refusal) -> web.StreamResponse:
+async def handle(request: Request, sessions: Sessions, wanted: LogSocket) -> web.StreamResponse:
     """The log as frames; what the kubelet refuses is raised before the connection is upgraded."""
     socket = web.WebSocketResponse(protocols=_PROTOCOLS, compress=False)
+    target = wanted.target
     ssl = target.tls if target.tls is not None else True
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
-    async with server.kubelets.session.get(target.base + path, ssl=ssl, timeout=timeout, allow_redirects=False) as answer:
-        await check(answer, refusal)
-        await socket.prepare(context.request)
+    async with sessions.session.get(target.base + wanted.path, ssl=ssl, timeout=timeout, allow_redirects=False) as answer:
+        await check(answer, wanted.refusal)
+        await socket.prepare(request)
         text = socket.ws_protocol == "base64.binary.k8s.io"
         async for part in answer.content.iter_any():
             if text:

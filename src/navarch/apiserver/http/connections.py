@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
+from navarch.apiserver.http.request import Request
+from navarch.apiserver.http.responses import Written
 from navarch.lib import tls
 
 _HEADERS = {"Content-Type": "text/plain; charset=utf-8", "Connection": "close"}
@@ -122,10 +124,18 @@ class Connection(web.RequestHandler):
         self._started()
         self.force_close()
 
+    async def finish_response(self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None) -> tuple[web.StreamResponse, bool]:
+        """An answer that is written needs nothing more, unless an upgrade was declined, of which the library has to go back."""
+        if isinstance(cast(object, resp), Written) and not self._upgraded:
+            return resp, False
+        return await super().finish_response(request, resp, start_time)
+
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """The answer to a request that could not be read; everything else is as aiohttp has it."""
+        if isinstance(request, Request) and request.begun:
+            raise ConnectionResetError("the answer failed after it had begun")
         if status != 400:
             return super().handle_error(request, status, exc, message)
         code, text = refusal(message or "")
@@ -141,6 +151,9 @@ class Listener(web.Server):
         super().__init__(handler, **settings)
         self.waiting: dict[Connection, None] = {}
         """Connections that have not sent a request yet, the oldest first."""
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        return Request(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> web.RequestHandler:
         arguments: dict[str, Any] = self._kwargs

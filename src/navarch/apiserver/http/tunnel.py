@@ -14,9 +14,10 @@ import io
 import socket
 from typing import Any, cast
 
-from aiohttp import web
-
-from navarch.apiserver.kubelets import Target, forwarded
+from navarch.apiserver.answers import Document, Tunnel
+from navarch.apiserver.http.forwarding import forwarded
+from navarch.apiserver.http.request import Request
+from navarch.apiserver.targets import Target
 from navarch.machinery import errors
 
 _DIAL_SECONDS, _HEAD_SECONDS, _REFUSAL_SECONDS = 30.0, 60.0, 10.0
@@ -93,12 +94,9 @@ class _Near(asyncio.Protocol):
         self._far.resume_reading()
 
 
-def upgrade_wanted(request: web.BaseRequest) -> bool:
-    return "upgrade" in request.headers.get("Connection", "").lower() and "Upgrade" in request.headers
-
-
-async def tunnel(request: web.BaseRequest, target: Target, path: str) -> web.StreamResponse:
-    """Asks the target to upgrade, and then connects both ends until one closes. What it refuses is answered; InternalError for the rest."""
+async def tunnel(request: Request, wanted: Tunnel) -> Document | None:
+    """Asks the target to upgrade, and then connects both ends until one closes. What it refuses is the answer; InternalError for the rest."""
+    target, path = wanted.target, wanted.path
     far = await _dial(target)
     transport = far.transport
     assert transport is not None
@@ -115,7 +113,7 @@ async def tunnel(request: web.BaseRequest, target: Target, path: str) -> web.Str
         if far.closed.is_set():
             near.close()
         await protocol.closed.wait()
-        return web.Response()
+        return None
     finally:
         transport.close()
 
@@ -130,7 +128,7 @@ async def _dial(target: Target) -> _Far:
     return far
 
 
-def _head(request: web.BaseRequest, target: Target, path: str) -> bytes:
+def _head(request: Request, target: Target, path: str) -> bytes:
     lines = [f"{request.method} {path} HTTP/1.1", f"Host: {target.authority}"]
     lines += [f"{k}: {v}" for k, v in forwarded(request, frozenset({"host", "content-length"}))]
     lines += ["Connection: Upgrade", f"Upgrade: {request.headers['Upgrade']}"]
@@ -163,7 +161,7 @@ class _Bytes:
         return io.BytesIO(self._data)
 
 
-async def _refused(far: _Far, status: int) -> web.Response:
+async def _refused(far: _Far, status: int) -> Document:
     """The answer of a far end that does not upgrade. InternalError when it is no refusal."""
     if status < 400:
         raise errors.internal(f"invalid upgrade response: status code {status}")
@@ -179,7 +177,7 @@ async def _refused(far: _Far, status: int) -> web.Response:
         body = answer.read(_MOST_REFUSAL)
     except (http.client.HTTPException, ValueError) as error:
         raise errors.internal(f"invalid upgrade response: {error}") from None
-    return web.Response(status=status, body=body, headers={"Content-Type": answer.headers.get("Content-Type", "text/plain")})
+    return Document(body, status, answer.headers.get("Content-Type", "text/plain"))
 
 
 def _complete(held: bytearray) -> bool:
