@@ -26,3 +26,12 @@ def test_nothing_but_composition_imports_http() -> None:
             continue
         wrong += [str(path.relative_to(ROOT)) for name in imports(ast.parse(path.read_text())) if name.startswith("navarch.apiserver.http")]
     assert not wrong, "\n".join(wrong)
+
+
+def test_parts_are_put_together_in_one_place() -> None:
+    """A part that was given all parts could reach everything: composition is imported by the loop alone."""
+    importing = set()
+    for path in sorted((ROOT / "apiserver").rglob("*.py")):
+        if any(name.startswith("navarch.apiserver.parts") for name in imports(ast.parse(path.read_text()))):
+            importing.add(path.name)
+    assert importing == {"loop.py"}

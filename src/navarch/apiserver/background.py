@@ -100,3 +100,8 @@ _background = Background()
 async def run(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The result of pure work on so many bytes: done at once when they are few, in the background when they are many."""
     return await _background.run(size, work, *args, **kwargs) if size > LARGE else work(*args, **kwargs)
+
+
+async def aside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of work that was found to take long, whatever its size: done in the background."""
+    return await _background.run(LARGE, work, *args, **kwargs)

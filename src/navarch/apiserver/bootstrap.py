@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from navarch.api.core import v1 as core_v1
@@ -22,10 +23,11 @@ from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.apiserver import writing
 from navarch.apiserver.authz import policy
 from navarch.apiserver.kinds.strategy import Obj
+from navarch.apiserver.numbers.repair import Repair
 from navarch.apiserver.numbers.services import DEFAULT
-from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
-from navarch.apiserver.verbs.write import by_server
+from navarch.apiserver.options import Options
+from navarch.apiserver.served import Catalog, Served
+from navarch.apiserver.verbs.write import Writer, by_server
 from navarch.lib import inet
 from navarch.machinery import codec, errors, timestamps
 
@@ -34,58 +36,68 @@ NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 
-async def run(server: Server) -> None:
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What a cluster's first objects are made with."""
+
+    catalog: Catalog
+    writer: Writer
+    options: Options
+    repair: Repair
+
+
+async def run(cluster: Bootstrap) -> None:
     """Brings the cluster to where every cluster begins."""
-    await namespaces(server)
+    await namespaces(cluster)
     for obj in policy.objects():
-        await reconcile_role(server, obj)
+        await reconcile_role(cluster, obj)
     for obj in _priority_classes():
-        await ensure(server, obj)
-    await service_ranges(server)
-    await server.repair.everything()
-    await _kubernetes_service(server)
+        await ensure(cluster, obj)
+    await service_ranges(cluster)
+    await cluster.repair.everything()
+    await _kubernetes_service(cluster)
 
 
-async def namespaces(server: Server) -> None:
+async def namespaces(cluster: Bootstrap) -> None:
     """The namespaces that every cluster has; also after somebody deleted one."""
     for name in NAMESPACES:
         labels = {"kubernetes.io/metadata.name": name}
         spec = core_v1.NamespaceSpec(finalizers=["kubernetes"])
         await ensure(
-            server,
+            cluster,
             core_v1.Namespace(metadata=meta_v1.ObjectMeta(name=name, labels=labels), spec=spec, status=core_v1.NamespaceStatus(phase="Active")),
         )
 
 
-def _served(server: Server, obj: Obj) -> Any:
+def _served(cluster: Bootstrap, obj: Obj) -> Any:
     from navarch.api import resources
 
     resource = resources.of(type(obj))
-    found = server.catalog.get(resource.group, resource.version, resource.plural)
+    found = cluster.catalog.get(resource.group, resource.version, resource.plural)
     assert found is not None
     return found
 
 
-async def ensure(server: Server, obj: Object) -> bool:
+async def ensure(cluster: Bootstrap, obj: Object) -> bool:
     """Creates an object unless it is there. Whether it was created."""
     made: Obj = obj
-    served = _served(server, made)
+    served = _served(cluster, made)
     name, namespace = made.metadata.name, made.metadata.namespace or ""
     if served.cache.get(served.key(name, namespace)) is not None:
         return False
     try:
-        await server.writer.create(by_server(), served, namespace, writing.settle(served, made))
+        await cluster.writer.create(by_server(), served, namespace, writing.settle(served, made))
     except errors.AlreadyExists:
         return False
     return True
 
 
-async def reconcile_role(server: Server, obj: Object) -> None:
+async def reconcile_role(cluster: Bootstrap, obj: Object) -> None:
     """Creates a default role or binding, or adds to an existing one what it lacks."""
-    if await ensure(server, obj):
+    if await ensure(cluster, obj):
         return
     wanted: Obj = obj
-    served = _served(server, wanted)
+    served = _served(cluster, wanted)
     name, namespace = wanted.metadata.name, wanted.metadata.namespace or ""
 
     def completed(held: Obj) -> bool:
@@ -108,7 +120,7 @@ async def reconcile_role(server: Server, obj: Object) -> None:
             completed(held)
             return held
 
-        await server.writer.change(by_server(), served, name, namespace, make, patch=True)
+        await cluster.writer.change(by_server(), served, name, namespace, make, patch=True)
 
 
 def _lacking(held: Iterable[Any] | None, wanted: Iterable[Any] | None) -> list[Any]:
@@ -136,15 +148,15 @@ def service_address(cidr: str) -> str:
     return str(next(ipaddress.ip_network(cidr).hosts()))
 
 
-async def service_ranges(server: Server) -> None:
+async def service_ranges(cluster: Bootstrap) -> None:
     """The ServiceCIDR of the flags, which is ready unless somebody says something else of it.
 
     Upstream counterpart: pkg/controlplane/controller/defaultservicecidr.
     """
-    cidrs = [c.strip() for c in server.options.service_cluster_ip_range.split(",") if c.strip()]
+    cidrs = [c.strip() for c in cluster.options.service_cluster_ip_range.split(",") if c.strip()]
     made = networking_v1.ServiceCIDR(metadata=meta_v1.ObjectMeta(name=DEFAULT), spec=networking_v1.ServiceCIDRSpec(cidrs=cidrs))
-    await ensure(server, made)
-    served = _served(server, made)
+    await ensure(cluster, made)
+    served = _served(cluster, made)
     entry = served.cache.get(DEFAULT)
     if entry is None:
         return
@@ -154,17 +166,17 @@ async def service_ranges(server: Server) -> None:
     known = (held.spec.cidrs or []) if held.spec else []
     if len(cidrs) == 2 and known == cidrs[:1]:
         spec = networking_v1.ServiceCIDRSpec(cidrs=cidrs)
-        await _set(server, served, DEFAULT, lambda obj: setattr(obj, "spec", spec))
+        await _set(cluster, served, DEFAULT, lambda obj: setattr(obj, "spec", spec))
     elif known != cidrs:
         _log.warning("the default ServiceCIDR %s does not match the flag --service-cluster-ip-range %s", known, cidrs)
         return
     conditions = (held.status.conditions or []) if held.status else []
     if not any(c.type == "Ready" and c.status != "Unknown" for c in conditions):
         status = networking_v1.ServiceCIDRStatus(conditions=[*(c for c in conditions if c.type != "Ready"), _ranges_ready()])
-        await _set(server, served, DEFAULT, lambda obj: setattr(obj, "status", status), "status")
+        await _set(cluster, served, DEFAULT, lambda obj: setattr(obj, "status", status), "status")
 
 
-async def _set(server: Server, served: Served, name: str, change: Callable[[Obj], None], subresource: str = "") -> None:
+async def _set(cluster: Bootstrap, served: Served, name: str, change: Callable[[Obj], None], subresource: str = "") -> None:
     """Changes a cluster-scoped object, or a part of it."""
 
     async def make(old: Obj) -> Obj:
@@ -172,7 +184,7 @@ async def _set(server: Server, served: Served, name: str, change: Callable[[Obj]
         change(new)
         return new
 
-    await server.writer.change(by_server(), served, name, "", make, subresource=subresource, patch=True)
+    await cluster.writer.change(by_server(), served, name, "", make, subresource=subresource, patch=True)
 
 
 def _ranges_ready() -> meta_v1.Condition:
@@ -185,9 +197,9 @@ def _ranges_ready() -> meta_v1.Condition:
     )
 
 
-async def _kubernetes_service(server: Server) -> None:
+async def _kubernetes_service(cluster: Bootstrap) -> None:
     """The Service through which pods reach this server, and its endpoints."""
-    options = server.options
+    options = cluster.options
     first = service_address(options.service_cluster_ip_range)
     labels = {"component": "apiserver", "provider": "kubernetes"}
     port = core_v1.ServicePort(name="https", port=443, protocol="TCP", targetPort=options.secure_port)
@@ -197,7 +209,7 @@ async def _kubernetes_service(server: Server) -> None:
         ipFamilyPolicy="SingleStack", internalTrafficPolicy="Cluster",
     )  # fmt: skip
     metadata = meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=labels)
-    await ensure(server, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus())))
+    await ensure(cluster, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus())))
     address = options.advertise_address or options.bind_address
     parsed = inet.parse(address)
     if parsed is None or not inet.is_global_unicast(parsed):
@@ -207,9 +219,9 @@ async def _kubernetes_service(server: Server) -> None:
         ports=[core_v1.EndpointPort(name="https", port=options.secure_port, protocol="TCP")],
     )
     mirrored = {"endpointslice.kubernetes.io/skip-mirror": "true"}
-    await put(server, core_v1.Endpoints(metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=mirrored), subsets=[subset]))
+    await put(cluster, core_v1.Endpoints(metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=mirrored), subsets=[subset]))
     await put(
-        server,
+        cluster,
         discovery_v1.EndpointSlice(
             metadata=meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels={"kubernetes.io/service-name": "kubernetes"}),
             addressType=family,
@@ -219,12 +231,12 @@ async def _kubernetes_service(server: Server) -> None:
     )
 
 
-async def put(server: Server, obj: Object) -> None:
+async def put(cluster: Bootstrap, obj: Object) -> None:
     """Creates an object, or gives the existing one this content."""
-    if await ensure(server, obj):
+    if await ensure(cluster, obj):
         return
     wanted: Obj = obj
-    served = _served(server, wanted)
+    served = _served(cluster, wanted)
     content = codec.encode(writing.settle(served, wanted))
 
     async def make(old: Obj) -> Obj:
@@ -232,4 +244,4 @@ async def put(server: Server, obj: Object) -> None:
         new.metadata = served.decode(codec.encode(old)).metadata
         return new
 
-    await server.writer.change(by_server(), served, wanted.metadata.name, wanted.metadata.namespace or "", make, patch=True)
+    await cluster.writer.change(by_server(), served, wanted.metadata.name, wanted.metadata.namespace or "", make, patch=True)

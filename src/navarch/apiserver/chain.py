@@ -14,11 +14,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from navarch.apiserver import answers, dispatch, impersonation, inflight, stages
+from navarch.apiserver import answers, impersonation, inflight, stages
 from navarch.apiserver.answers import Answer
+from navarch.apiserver.authn.authenticator import Authenticator
+from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.call import Call
-from navarch.apiserver.endpoints import Endpoints
-from navarch.apiserver.server import Server
+from navarch.apiserver.dispatch import Dispatch
+from navarch.apiserver.metrics import Metrics
+from navarch.apiserver.served import Catalog
 from navarch.machinery import errors
 
 _log = logging.getLogger(__name__)
@@ -36,16 +39,18 @@ class Stage:
     leave: Leave | None = None
 
 
-def pipeline(server: Server, endpoints: Endpoints) -> tuple[Stage, ...]:
+def pipeline(
+    metrics: Metrics, authenticator: Authenticator, authorizer: Authorizer, bounds: inflight.InFlight, catalog: Catalog, dispatch: Dispatch
+) -> tuple[Stage, ...]:
     """All stages, in order."""
     return (
-        Stage("metrics", leave=server.metrics.count),
-        Stage("authentication", partial(stages.authenticate, server.authenticator)),
-        Stage("impersonation", partial(impersonation.impersonate, server.authorizer)),
-        Stage("requests in flight", partial(inflight.enter, server.inflight), inflight.leave),
-        Stage("resource", partial(stages.find, server.catalog)),
-        Stage("authorization", partial(stages.authorize, server.authorizer)),
-        Stage("answer", partial(dispatch.answer, server, endpoints)),
+        Stage("metrics", leave=metrics.count),
+        Stage("authentication", partial(stages.authenticate, authenticator)),
+        Stage("impersonation", partial(impersonation.impersonate, authorizer)),
+        Stage("requests in flight", partial(inflight.enter, bounds), inflight.leave),
+        Stage("resource", partial(stages.find, catalog)),
+        Stage("authorization", partial(stages.authorize, authorizer)),
+        Stage("answer", dispatch.answer),
     )
 
 

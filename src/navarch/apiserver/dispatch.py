@@ -5,50 +5,51 @@ Upstream counterpart: what apiserver's endpoints/installer.go registers.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
-from navarch.apiserver import discovery, subresources
+from navarch.apiserver import discovery
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
 from navarch.apiserver.endpoints import Endpoints
 from navarch.apiserver.routes import RequestInfo
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
-from navarch.apiserver.verbs import create, delete, get, list, patch, reviews, update, watch
+from navarch.apiserver.subresources import Subresources
+from navarch.apiserver.verbs import reviews
+from navarch.apiserver.verbs.reviews import Reviews
 from navarch.machinery import errors
 
-Verb = Callable[[Call, Served, Server], Answer | Awaitable[Answer]]
-
-VERBS: dict[str, Verb] = {
-    "get": get.handle,
-    "list": list.handle,
-    "watch": watch.handle,
-    "create": create.handle,
-    "update": update.handle,
-    "patch": patch.handle,
-    "delete": delete.handle,
-    "deletecollection": delete.collection,
-}
-
+Verb = Callable[[Call, Served], Answer | Awaitable[Answer]]
 _READS = frozenset({"GET", "HEAD"})
 
 
-def answer(server: Server, endpoints: Endpoints, call: Call) -> Answer | Awaitable[Answer]:
-    """The answer. NotFound, MethodNotAllowed, and what the verbs raise."""
-    info, served = call.info, call.served
-    if not info.is_resource:
-        return endpoints.answer(call)
-    if info.verb == "proxy" or (info.group == "" and info.version != "v1"):
-        raise discovery.not_found()
-    if info.verb == "watch" and call.method not in _READS:
-        raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    if served is None:
-        return reviews.handle(call, server)
-    if info.subresource:
-        return subresources.handle(call, served, server)
-    if not _serves(info, served):
-        raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    return VERBS[info.verb](call, served, server)
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Who answers what."""
+
+    verbs: Mapping[str, Verb]
+    """By the verb of the request: those of stored resources."""
+
+    subresources: Subresources
+    reviews: Reviews
+    endpoints: Endpoints
+
+    def answer(self, call: Call) -> Answer | Awaitable[Answer]:
+        """The answer. NotFound, MethodNotAllowed, and what the verbs raise."""
+        info, served = call.info, call.served
+        if not info.is_resource:
+            return self.endpoints.answer(call)
+        if info.verb == "proxy" or (info.group == "" and info.version != "v1"):
+            raise discovery.not_found()
+        if info.verb == "watch" and call.method not in _READS:
+            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+        if served is None:
+            return reviews.handle(self.reviews, call)
+        if info.subresource:
+            return self.subresources.answer(call, served)
+        if not _serves(info, served):
+            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
+        return self.verbs[info.verb](call, served)
 
 
 def _serves(info: RequestInfo, served: Served) -> bool:

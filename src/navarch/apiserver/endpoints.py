@@ -5,36 +5,52 @@ from __future__ import annotations
 import email.utils
 import platform
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import navarch
 from navarch.api import version as version_types
 from navarch.apiserver import answers, negotiation
 from navarch.apiserver.answers import PLAIN, Answer, Document
+from navarch.apiserver.authn.tokens import TokenIssuer
 from navarch.apiserver.call import Call
 from navarch.apiserver.discovery import Discovery, not_found
+from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
-from navarch.apiserver.server import Server
+from navarch.apiserver.storage import Storage
 from navarch.machinery import codec
 from navarch.machinery.openapi import documents
 
 _CHECKS = ("ping", "store", "caches", "bootstrap")
 
 
+@dataclass(slots=True)
+class Health:
+    """How far the server has come."""
+
+    caches: bool = False
+    bootstrap: bool = False
+
+    def checks(self, *, failed: bool) -> dict[str, bool]:
+        """What health is made of; `failed` is the store."""
+        return {"ping": True, "store": not failed, "caches": self.caches, "bootstrap": self.bootstrap}
+
+
 class Endpoints:
     """The plain paths."""
 
-    def __init__(self, server: Server, ready: Callable[[], dict[str, bool]], documents: OpenApiDocuments) -> None:
-        self._server = server
-        self._discovery = Discovery(server.catalog)
-        self._ready = ready
-        self._documents = documents
+    def __init__(self, catalog: Catalog, storage: Storage, issuer: TokenIssuer, metrics: Metrics, address: str, health: Health) -> None:
+        self._catalog, self._storage = catalog, storage
+        self._issuer, self._metrics = issuer, metrics
+        self._address = address
+        self._health_of = health
+        self._discovery = Discovery(catalog)
+        self._documents = OpenApiDocuments(catalog)
 
     async def answer(self, call: Call) -> Answer:
         path = call.info.path.rstrip("/") or "/"
         head = path.split("/")[1]
         if head in ("api", "apis"):
-            found = self._discovery.answer(call, self._address(call))
+            found = self._discovery.answer(call, self._address)
             if found is None:
                 raise not_found()
             return found
@@ -46,22 +62,18 @@ class Endpoints:
             case "openapi":
                 return await self._documents.answer(call)
             case ".well-known" if path == "/.well-known/openid-configuration":
-                return Document(codec.encode(self._server.issuer.discovery()))
+                return Document(codec.encode(self._issuer.discovery()))
             case "openid" if path == "/openid/v1/jwks":
-                return Document(codec.encode(self._server.issuer.key_set()), media="application/jwk-set+json")
+                return Document(codec.encode(self._issuer.key_set()), media="application/jwk-set+json")
             case "metrics":
-                return self._server.metrics.answer()
+                return self._metrics.answer()
             case "":
                 return Document(codec.encode({"paths": self._paths()}))
         return Document(b"404 page not found\n", 404, PLAIN)
 
-    def _address(self, call: Call) -> str:
-        options = self._server.options
-        return f"{options.advertise_address or options.bind_address}:{options.secure_port}"
-
     def _health(self, call: Call, which: str) -> Answer:
         """`ok`, or with ?verbose one line per check, in upstream's form."""
-        checks = self._ready()
+        checks = self._health_of.checks(failed=self._storage.failed.done())
         path = call.info.path.strip("/").split("/")
         if len(path) == 2:
             if path[1] not in checks:
@@ -74,13 +86,13 @@ class Endpoints:
         if good and "verbose" not in call.query:
             return Document(b"ok", media=PLAIN)
         lines = [f"[{'+' if ok or name in excluded else '-'}]{name} {_word(name, ok, name in excluded)}" for name, ok in checks.items()]
-        lines += [f"damaged and set aside: {name}" for name in self._server.storage.damaged]
+        lines += [f"damaged and set aside: {name}" for name in self._storage.damaged]
         lines.append(f"{which} check {'passed' if good else 'failed'}")
         return Document("\n".join(lines).encode() + b"\n", 200 if good else 500, PLAIN)
 
     def _paths(self) -> list[str]:
         found = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"]
-        for group, versions in self._server.catalog.versions().items():
+        for group, versions in self._catalog.versions().items():
             if group:
                 found += [f"/apis/{group}", *(f"/apis/{group}/{v}" for v in versions)]
         return sorted([*found, "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"])

@@ -10,34 +10,20 @@ import contextlib
 import datetime
 import logging
 import pathlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from navarch.apiserver import bootstrap
-from navarch.apiserver.admission import settings, table
-from navarch.apiserver.authn import tokens
-from navarch.apiserver.authn.authenticator import Authenticator
-from navarch.apiserver.authn.certificates import Authorities
-from navarch.apiserver.authn.living import Living
-from navarch.apiserver.authn.static import TokenFile
-from navarch.apiserver.authz.authorizer import Authorizer
-from navarch.apiserver.authz.node import NodeAuthorizer
-from navarch.apiserver.authz.rbac import Rbac
-from navarch.apiserver.chain import Chain, pipeline
-from navarch.apiserver.endpoints import Endpoints, OpenApiDocuments
 from navarch.apiserver.http import connections
 from navarch.apiserver.http.forwarding import Sessions
 from navarch.apiserver.http.front import Front
-from navarch.apiserver.inflight import InFlight
-from navarch.apiserver.kubelets import Kubelets
-from navarch.apiserver.metrics import Metrics
+from navarch.apiserver.http.outbound import Outbound
 from navarch.apiserver.numbers import holders
-from navarch.apiserver.served import Catalog
-from navarch.apiserver.server import Options, Server
-from navarch.apiserver.storage import Storage
-from navarch.apiserver.verbs.write import Writer
+from navarch.apiserver.options import Options
+from navarch.apiserver.parts import Parts, make
 from navarch.lib import heap, pki, private, tasks, tls
 from navarch.machinery import errors
 from navarch.store.interface import Complete, Readable, StoreFailed
@@ -49,12 +35,6 @@ _ANSWER_SECONDS = 0.5
 __all__ = ["Options", "run", "serving", "with_certificates"]
 
 
-@dataclass(slots=True)
-class _State:
-    caches: bool = False
-    bootstrap: bool = False
-
-
 async def run(options: Options, ready: Callable[[], None] = lambda: None) -> None:
     """Serves until cancelled. Raises OSError when the address is taken, and the store's and token file's errors."""
     options = with_certificates(options)
@@ -62,10 +42,10 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
     await store.start()
     private.mend(pathlib.Path(options.data_dir))
     try:
-        async with serving(options, store) as server, tasks.Group() as group:
+        async with serving(options, store) as parts, tasks.Group() as group:
             group.start("heap", heap.keep_small())
             ready()
-            await _keep(server)
+            await _keep(parts)
     finally:
         await store.close()
 
@@ -85,105 +65,77 @@ def _store(options: Options) -> Complete:
 
 
 @contextlib.asynccontextmanager
-async def serving(options: Options, store: Readable) -> AsyncIterator[Server]:
+async def serving(options: Options, store: Readable) -> AsyncIterator[Parts]:
     """A server that is ready, over an open store; leaving the block stops it.
 
     For embedding: `options` name certificates that exist (`with_certificates`); with `secure_port` 0 it takes a free port, which
-    the options of the server given out then name.
+    the options of the parts given out then name.
     """
-    state = _State()
-    server = make_server(options, store)
-    server.storage.listen(server.authorizer.rbac.changed)
-    await server.storage.start()
-    server.numbers.load(server.catalog.caches[holders.RANGES], server.catalog.caches[holders.ADDRESSES])
-    server.storage.listen(server.numbers.changed)
-    server.authorizer.rbac.generation += 1
-    state.caches = True
-    endpoints = Endpoints(
-        server,
-        lambda: {"ping": True, "store": not server.storage.failed.done(), "caches": state.caches, "bootstrap": state.bootstrap},
-        OpenApiDocuments(server.catalog),
-    )
-    sessions = Sessions()
-    front = Front(Chain(pipeline(server, endpoints)), sessions)
-    http = connections.Listener(front.handle, **connections.SETTINGS)
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(
-        http,
-        options.bind_address,
-        options.secure_port,
-        ssl=_tls(options),
-        ssl_handshake_timeout=connections.HANDSHAKE_SECONDS,
-        backlog=1024,
-        reuse_address=True,
-    )
-    server.options = replace(options, secure_port=listener.sockets[0].getsockname()[1])
+    listening = await _bound(options)
     try:
-        await bootstrap.run(server)
-        state.bootstrap = True
-        yield server
+        parts = make(replace(options, secure_port=listening.getsockname()[1]), store, Outbound())
+        await _load(parts)
+        sessions = Sessions()
+        http = connections.Listener(Front(parts.calls, sessions).handle, **connections.SETTINGS)
+        listener = await asyncio.get_running_loop().create_server(
+            http, sock=listening, ssl=_tls(options), ssl_handshake_timeout=connections.HANDSHAKE_SECONDS, backlog=1024
+        )
+    except BaseException:
+        listening.close()
+        raise
+    try:
+        await bootstrap.run(parts.bootstrap)
+        parts.health.bootstrap = True
+        yield parts
     finally:
-        server.watchers.end()
+        parts.watchers.end()
         listener.close()
         await http.shutdown(timeout=2.0)
         await sessions.close()
-        await server.storage.stop()
+        await parts.outward.close()
+        await parts.storage.stop()
 
 
-async def _keep(server: Server) -> None:
+async def _bound(options: Options) -> socket.socket:
+    """The socket to listen on: its port is known before anything is made. OSError when the address cannot be had."""
+    found = await asyncio.get_running_loop().getaddrinfo(options.bind_address, options.secure_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"error while attempting to bind on address {address[:2]}: {(error.strerror or '').lower()}") from None
+    return sock
+
+
+async def _load(parts: Parts) -> None:
+    """Fills the caches, and what is derived from them, and follows the store from there."""
+    parts.storage.listen(parts.authorizer.rbac.changed)
+    await parts.storage.start()
+    parts.numbers.load(parts.catalog.caches[holders.RANGES], parts.catalog.caches[holders.ADDRESSES])
+    parts.storage.listen(parts.numbers.changed)
+    parts.authorizer.rbac.generation += 1
+    parts.health.caches = True
+
+
+async def _keep(parts: Parts) -> None:
     """Sees to it that what every cluster has stays there. Raises StoreFailed when the server cannot go on."""
-    failed = server.storage.failed
+    failed = parts.storage.failed
     while True:
         await asyncio.wait([failed], timeout=_KEEP_SECONDS)
         if failed.done():
             await asyncio.sleep(_ANSWER_SECONDS)
             raise StoreFailed(failed.result())
         try:
-            await bootstrap.namespaces(server)
-            await bootstrap.service_ranges(server)
-            await server.repair.run()
+            await bootstrap.namespaces(parts.bootstrap)
+            await bootstrap.service_ranges(parts.bootstrap)
+            await parts.bootstrap.repair.run()
         except errors.ApiError as error:
             _log.warning("what every cluster has: %s", error)
-
-
-def make_server(options: Options, store: Readable) -> Server:
-    """The server's parts over a store, not yet started."""
-    catalog = Catalog(options.runtime_config)
-    storage = Storage(store, catalog)
-    audiences = options.api_audiences or options.service_account_issuer
-    signing = pathlib.Path(options.service_account_signing_key_file).read_bytes()
-    published = tuple(key for file in options.service_account_key_file for key in tokens.public_keys(file))
-    issuer = tokens.TokenIssuer(options.service_account_issuer[0], signing, audiences, published)
-    verifier = tokens.TokenVerifier(options.service_account_issuer, issuer.published, audiences, Living(catalog))
-    authorities = Authorities(options.client_ca_file, options.requestheader_client_ca_file, options.requestheader_allowed_names)
-    authenticator = Authenticator(TokenFile(options.token_auth_file), verifier, authorities)
-    kubelets = Kubelets(catalog, options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_certificate_authority)
-    authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog), options.authorization_mode)
-    _check_pair("--proxy-client-cert-file", options.proxy_client_cert_file, options.proxy_client_key_file)
-    _check_token_expiration(options.service_account_max_token_expiration)
-    pod_security = settings.read(options.admission_control_config_file)
-    inflight = InFlight(options.max_requests_inflight, options.max_mutating_requests_inflight)
-    server = Server(catalog, storage, authenticator, authorizer, issuer, kubelets, options, Metrics(catalog), pod_security, inflight)
-    server.admission = table.chain(server, options.enable_admission_plugins, options.disable_admission_plugins)
-    server.writer = Writer(storage, server.admission, server.numbers, server.kept)
-    return server
-
-
-def _check_token_expiration(seconds: float) -> None:
-    if seconds and not 3600 <= seconds <= 2**32:
-        raise ValueError("the service-account-max-token-expiration must be between 1 hour and 2^32 seconds")
-
-
-def _check_pair(flag: str, certificate: str, key: str) -> None:
-    """ValueError for a certificate that is missing, cannot be read, or is not the key's."""
-    if not certificate and not key:
-        return
-    if not certificate or not key:
-        raise ValueError(f"{flag} and its key file must be given together")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
-    except OSError as error:
-        raise ValueError(f"{flag} {certificate}: {error.strerror or error}") from None
 
 
 def _tls(options: Options) -> ssl.SSLContext:
@@ -199,7 +151,7 @@ def with_certificates(options: Options) -> Options:
     """Options whose certificate files exist: those given, and made ones for the rest."""
     folder = pathlib.Path(options.data_dir) / "pki"
     now = datetime.datetime.now(datetime.UTC)
-    made: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     if not options.tls_cert_file:
         ca = _own_authority(folder, now)
         certificate, key = folder / "apiserver.crt", folder / "apiserver.key"
@@ -210,15 +162,15 @@ def with_certificates(options: Options) -> Options:
                 bootstrap.service_address(options.service_cluster_ip_range),
             ]  # fmt: skip
             pki.issue(ca, "kube-apiserver", now, names=list(dict.fromkeys(names)), server=True).write(certificate, key)
-        made |= {"tls_cert_file": str(certificate), "tls_private_key_file": str(key)}
+        files |= {"tls_cert_file": str(certificate), "tls_private_key_file": str(key)}
         if not options.client_ca_file:
-            made["client_ca_file"] = str(folder / "ca.crt")
+            files["client_ca_file"] = str(folder / "ca.crt")
     if not options.service_account_signing_key_file:
         signing = folder / "sa.key"
         if not signing.exists():
             pki.write_private(signing, pki.rsa_key())
-        made["service_account_signing_key_file"] = str(signing)
-    return replace(options, **made)
+        files["service_account_signing_key_file"] = str(signing)
+    return replace(options, **files)
 
 
 def _own_authority(folder: pathlib.Path, now: datetime.datetime) -> pki.Pair:

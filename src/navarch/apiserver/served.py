@@ -98,6 +98,7 @@ class Catalog:
     def __init__(self, runtime_config: str = "") -> None:
         self._chosen = _settings(runtime_config)
         self._served: dict[tuple[str, str, str], Served] = {}
+        self._by_prefix: dict[str, list[Served]] = {}
         self.caches: dict[str, Cache] = {}
         self.converted = Converted()
         self.generation = 0
@@ -123,6 +124,10 @@ class Catalog:
                 return served
         return None
 
+    def equivalents(self, served: Served) -> tuple[Served, ...]:
+        """The other versions of a resource, and other groups that serve the same objects."""
+        return tuple(other for other in self._by_prefix.get(served.cache.prefix, ()) if other is not served)
+
     @staticmethod
     def is_virtual(resource: resources.Resource) -> bool:
         """Whether a resource is answered without being stored."""
@@ -145,14 +150,16 @@ class Catalog:
     def add(self, served: Served) -> None:
         r = served.resource
         self._served[r.group, r.version, r.plural] = served
+        self._by_prefix.setdefault(served.cache.prefix, []).append(served)
         self.caches[served.cache.prefix] = served.cache
         self.generation += 1
 
     def remove(self, group: str, version: str, plural: str) -> None:
-        gone = self._served.pop((group, version, plural), None)
-        if gone is not None:
-            if gone.view is not None:
-                gone.view.close()
+        served = self._served.pop((group, version, plural), None)
+        if served is not None:
+            self._by_prefix[served.cache.prefix].remove(served)
+            if served.view is not None:
+                served.view.close()
             self.generation += 1
 
     def _build(self) -> None:

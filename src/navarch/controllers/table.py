@@ -23,6 +23,7 @@ from navarch.controllers.nodes.eviction import TaintEvictionController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
 from navarch.controllers.policy.disruption import DisruptionController
 from navarch.controllers.policy.quota import QuotaController
+from navarch.controllers.policy.type_checking import TypeCheckingController
 from navarch.controllers.storage.binder import VolumeBinder
 from navarch.controllers.storage.ephemeral import EphemeralVolumeController
 from navarch.controllers.storage.protection import ClaimProtection, VolumeProtection
@@ -62,6 +63,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "ephemeral-volume": EphemeralVolumeController,
     "garbage-collector": GarbageCollector,
     "certificatesigningrequest-signing": SigningController,
+    "validatingadmissionpolicy-status": TypeCheckingController,
 }
 
 _MISSING = frozenset(
@@ -71,7 +73,7 @@ _MISSING = frozenset(
         "legacy-serviceaccount-token-cleaner", "persistentvolume-attach-detach", "persistentvolume-expander", "podcertificaterequest-cleaner",
         "podgroup-protection", "resourceclaim", "resourcepoolstatusrequest", "selinux-warning", "service-ca-certificate-publisher",
         "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",
-        "validatingadmissionpolicy-status", "volumeattributesclass-protection",
+        "volumeattributesclass-protection",
     }
 )  # fmt: skip
 """Upstream's controllers that we do not have; both name them with `-controller` behind."""

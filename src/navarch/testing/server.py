@@ -22,7 +22,8 @@ from typing import Any
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import loop
-from navarch.apiserver.server import Options, Server
+from navarch.apiserver.options import Options
+from navarch.apiserver.parts import Parts
 from navarch.client import kubeconfig
 from navarch.client.rest import Client
 from navarch.lib import pki
@@ -54,7 +55,7 @@ def _certificate(name: str, groups: tuple[str, ...]) -> pki.Pair:
 class ApiServer:
     """A running server. `parts` are its insides, and `store` is what it is over, for tests of the server itself."""
 
-    parts: Server
+    parts: Parts
     store: Complete
     client: Client = field(init=False)
     _clients: list[Client] = field(default_factory=list)

@@ -11,7 +11,9 @@ from typing import Any
 import aiohttp
 import pytest_asyncio
 
-from navarch.testing import server
+from navarch.testing import server, webhooks
+from navarch.testing.webhooks import Webhooks
+from tests.component.apiserver.webhook_cluster import HANDLERS, Cluster
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,16 @@ async def http(api: server.ApiServer) -> AsyncIterator[Http]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def ns(api: server.ApiServer) -> str:
     return await api.namespace()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def hooks() -> AsyncIterator[Webhooks]:
+    async with webhooks.running(HANDLERS, "hooks.default.svc") as found:
+        yield found
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def cluster(api: server.ApiServer, hooks: Webhooks, ns: str) -> AsyncIterator[Cluster]:
+    made = Cluster(api, hooks, HANDLERS, ns)
+    yield made
+    await made.close()

@@ -97,7 +97,7 @@ async def test_an_address_that_something_else_holds_is_not_given_out(api: server
     await api.client.create(other)
     with pytest.raises(errors.Invalid, match=r"failed to allocate IP 10.96.77.7: provided IP is already allocated"):
         await api.client.create(service("a", ns, clusterIP="10.96.77.7"))
-    await api.parts.repair.everything()
+    await api.parts.bootstrap.repair.everything()
     assert (await api.client.get(networking_v1.IPAddress, "10.96.77.7")).spec == other.spec, "it is none of ours to clean up"
 
 
@@ -123,12 +123,12 @@ async def test_what_others_did_is_repaired(api: server.ApiServer, ns: str) -> No
     await api.client.delete(networking_v1.IPAddress, held)
     storage = api.parts.storage
     assert await storage.commit(Delete(f"{holders.PORTS}{port}"))
-    await api.parts.repair.run()
+    await api.parts.bootstrap.repair.run()
     assert (await addresses(api.client, ns), ports(api, ns)) == ({held: "a"}, {port: "a"})
     foreign = holders.address(held, "nowhere", "none", SYSTEM.now())
     entry = api.parts.catalog.caches[holders.ADDRESSES].get(held)
     assert entry is not None and await storage.commit(Put(holders.ADDRESSES + held, foreign, entry.version))
-    await api.parts.repair.everything()
+    await api.parts.bootstrap.repair.everything()
     assert await addresses(api.client, ns) == {held: "a"}, "a wrong reference is put right"
 
 
@@ -138,7 +138,7 @@ async def test_what_leaked_is_cleaned_up_after_a_while(api: server.ApiServer, ns
     for text, age in (("10.96.70.1", 5.0), ("10.96.70.2", 3600.0)):
         assert await storage.commit(Put(holders.ADDRESSES + text, holders.address(text, ns, "gone", now - age), 0))
     assert await storage.commit(Put(f"{holders.PORTS}31999", holders.port(31999, ns, "gone", now - 3600), 0))
-    await api.parts.repair.run()
+    await api.parts.bootstrap.repair.run()
     assert (await addresses(api.client, ns), ports(api, ns)) == ({"10.96.70.1": "gone"}, {})
 
 

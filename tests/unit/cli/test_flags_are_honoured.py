@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 
 from navarch.apiserver import loop as apiserver
+from navarch.apiserver import parts as composition
 from navarch.apiserver.admission import podsecurity
 from navarch.apiserver.admission import table as plugins
+from navarch.apiserver.admission.attributes import Reinvocation
 from navarch.apiserver.admission.chain import OPERATIONS, Chain, Plugin
 from navarch.apiserver.authn.users import User
 from navarch.apiserver.authz.authorizer import Authorizer, check_modes
 from navarch.apiserver.authz.node import NodeAuthorizer
 from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.authz.rbac import Rbac
+from navarch.apiserver.http.outbound import Outbound
+from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.cli import components, flags
 from navarch.controllers import table as controllers
@@ -105,7 +109,9 @@ def parts() -> Any:
     """What plugins are made with; they are not run here."""
     catalog = Catalog()
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog))
-    return SimpleNamespace(catalog=catalog, storage=None, authorizer=authorizer, pod_security=podsecurity.Configuration())
+    storage = SimpleNamespace(listen=lambda receive: None)
+    security = podsecurity.Configuration()
+    return SimpleNamespace(catalog=catalog, storage=storage, authorizer=authorizer, pod_security=security, metrics=Metrics(catalog), calls=None)
 
 
 def test_every_plugin_of_upstream_is_known(parts: Any) -> None:
@@ -134,7 +140,7 @@ def test_a_plugin_runs_for_the_operations_it_handles_alone() -> None:
 
     made = Chain([Plugin("Both", ("CREATE", "DELETE"), note, note), Plugin("Late", ("UPDATE",), None, note)])
     for operation in OPERATIONS:
-        written: Any = SimpleNamespace(operation=operation)
+        written: Any = SimpleNamespace(operation=operation, reinvocation=Reinvocation())
         asyncio.run(made.mutate(written))
         asyncio.run(made.validate(written))
     assert ran == ["CREATE", "CREATE", "UPDATE", "DELETE", "DELETE"]
@@ -153,7 +159,7 @@ def test_plugins_that_cannot_be_meant(parts: Any) -> None:
 
 
 def _made(tmp_path: pathlib.Path, **options: Any) -> Any:
-    return apiserver.make_server(apiserver.with_certificates(apiserver.Options(str(tmp_path), **options)), Memory())
+    return composition.make(apiserver.with_certificates(apiserver.Options(str(tmp_path), **options)), Memory(), Outbound())
 
 
 def test_an_api_server_does_not_start_on_flags_it_cannot_keep(tmp_path: pathlib.Path) -> None:

@@ -20,8 +20,6 @@ METADATA_ALONE = frozenset({"namespaces", "serviceaccounts"})
 
 NO_RULES_ON_CREATE = frozenset(
     {
-        "admissionregistration.k8s.io/mutatingadmissionpolicies", "admissionregistration.k8s.io/mutatingadmissionpolicybindings",
-        "admissionregistration.k8s.io/validatingadmissionpolicies", "admissionregistration.k8s.io/validatingadmissionpolicybindings",
         "apiregistration.k8s.io/apiservices", "flowcontrol.apiserver.k8s.io/flowschemas",
         "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations", "resource.k8s.io/deviceclasses",
         "resource.k8s.io/resourceclaims", "resource.k8s.io/resourceclaimtemplates", "resource.k8s.io/resourceslices",

@@ -42,6 +42,14 @@ class Kind(NamedTuple):
 
 
 @dataclass(slots=True)
+class Reinvocation:
+    """Whether mutating plugins are called a second time: `wanted` by one that changed the object for others to see, and whether they are now."""
+
+    wanted: bool = False
+    running: bool = False
+
+
+@dataclass(slots=True)
 class Attributes:
     """One write. `operation` is CREATE, UPDATE, DELETE or CONNECT; `obj` is None for DELETE, `old` for CREATE and CONNECT.
 
@@ -72,7 +80,8 @@ class Attributes:
     """Whether somebody from outside (a webhook, a policy) has changed the object: what its kind keeps is then kept once more. The plugin that
     let them sets it, and puts another object there: `obj` and `old` may share what a write cannot change."""
 
-    scratch: dict[str, Any] = field(default_factory=dict)
+    reinvocation: Reinvocation = field(default_factory=Reinvocation)
+    scratch: dict[Any, Any] = field(default_factory=dict)
     """What plugins note for a later call of theirs for the same write."""
 
     @property
@@ -82,7 +91,11 @@ class Attributes:
     @property
     def kind(self) -> Kind:
         """The kind of `obj` and `old`, in the version that was asked for."""
-        resource = self.served.resource
+        return self.kind_in(self.served)
+
+    def kind_in(self, served: Served) -> Kind:
+        """Their kind in another version of the resource."""
+        resource = served.resource
         declared = resource.subresources.get(self.subresource) if self.subresource else None
         if declared is not None:
             return Kind(declared.group, declared.version, declared.kind)

@@ -44,6 +44,13 @@ class Chain:
         return tuple(p.name for p in self.plugins if p.name)
 
     async def mutate(self, attributes: Attributes) -> None:
+        """Runs the mutating halves; once more when one of them says that others must see what it changed."""
+        await self._mutate(attributes)
+        if attributes.reinvocation.wanted:
+            attributes.reinvocation.running = True
+            await self._mutate(attributes)
+
+    async def _mutate(self, attributes: Attributes) -> None:
         for run in self._mutating[attributes.operation]:
             if (pending := run(attributes)) is not None:
                 await pending

@@ -13,8 +13,17 @@ from functools import partial
 from typing import Protocol
 
 from navarch.apiserver.admission import certificates, escalation, limits, namespaces, nodes, pods, podsecurity, quota, serviceaccounts, storage
-from navarch.apiserver.admission.chain import Chain, Plugin
+from navarch.apiserver.admission.chain import OPERATIONS, Chain, Plugin, Run
+from navarch.apiserver.admission.policies import mutating as mutating_policies
+from navarch.apiserver.admission.policies import permissions
+from navarch.apiserver.admission.policies import validating as validating_policies
+from navarch.apiserver.admission.policies.source import Source
+from navarch.apiserver.admission.webhooks import mutating, validating
+from navarch.apiserver.admission.webhooks.calling import Caller
+from navarch.apiserver.admission.webhooks.registered import Registered
 from navarch.apiserver.authz.authorizer import Authorizer
+from navarch.apiserver.extensions.clients import Calls
+from navarch.apiserver.metrics import Metrics
 from navarch.apiserver.served import Catalog
 from navarch.apiserver.storage import Storage
 
@@ -33,6 +42,12 @@ class Parts(Protocol):
 
     @property
     def authorizer(self) -> Authorizer: ...
+
+    @property
+    def calls(self) -> Calls: ...
+
+    @property
+    def metrics(self) -> Metrics: ...
 
     @property
     def pod_security(self) -> podsecurity.Configuration: ...
@@ -61,17 +76,51 @@ def plugins(parts: Parts) -> tuple[Plugin, ...]:
         Plugin("DefaultIngressClass", _CREATE, partial(storage.default_ingress_class, catalog=catalog)),
         Plugin("", _CREATE, certificates.identity),
         Plugin("", _WRITES, None, partial(escalation.check, authorizer=authorizer)),
+        Plugin("", _WRITES, None, partial(permissions.check, catalog=catalog, authorizer=authorizer)),
+        Plugin("MutatingAdmissionPolicy", (*_WRITES, "CONNECT"), policies_that_mutate(parts)),
+        Plugin(mutating.PLUGIN, OPERATIONS, mutating_webhooks(parts)),
+        Plugin("ValidatingAdmissionPolicy", OPERATIONS, None, policies_that_validate(parts)),
+        Plugin(validating.PLUGIN, OPERATIONS, None, validating_webhooks(parts)),
         Plugin("ResourceQuota", _WRITES, None, partial(quota.check, quotas=quotas)),
     )
+
+
+def mutating_webhooks(parts: Parts) -> mutating.MutatingWebhooks:
+    return mutating.MutatingWebhooks(_registered(parts, "mutatingwebhookconfigurations"), _caller(parts, "admit"))
+
+
+def validating_webhooks(parts: Parts) -> validating.ValidatingWebhooks:
+    return validating.ValidatingWebhooks(_registered(parts, "validatingwebhookconfigurations"), _caller(parts, "validating"))
+
+
+def _registered(parts: Parts, plural: str) -> Registered:
+    """The webhooks of a resource of configurations, which hears of their changes."""
+    made = Registered(parts.catalog, plural)
+    parts.storage.listen(made.changed)
+    return made
+
+
+def _caller(parts: Parts, step: str) -> Caller:
+    return Caller(step, parts.calls, parts.catalog.of("", "namespaces"), parts.authorizer, parts.metrics.webhooks)
+
+
+def policies_that_mutate(parts: Parts) -> Run:
+    source = Source(parts.catalog, parts.storage, "mutatingadmissionpolicies", mutating_policies.compiled)
+    return mutating_policies.Mutating(source, parts.authorizer).mutate
+
+
+def policies_that_validate(parts: Parts) -> Run:
+    source = Source(parts.catalog, parts.storage, "validatingadmissionpolicies", validating_policies.compiled)
+    return validating_policies.Validating(source, parts.authorizer).validate
 
 
 MISSING = frozenset(
     {
         "AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "ClusterTrustBundleAttest", "DenyServiceExternalIPs", "EventRateLimit",
-        "ExtendedResourceToleration", "ImagePolicyWebhook", "JobValidation", "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy",
-        "MutatingAdmissionWebhook", "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
+        "ExtendedResourceToleration", "ImagePolicyWebhook", "JobValidation", "LimitPodHardAntiAffinityTopology",
+        "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
         "OwnerReferencesPermissionEnforcement", "PodGroupProtection", "PodGroupWorkloadExists", "PodNodeSelector", "PodResizeValidator",
-        "PodTolerationRestriction", "PodTopologyLabels", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook",
+        "PodTolerationRestriction", "PodTopologyLabels",
     }
 )  # fmt: skip
 """Upstream's plugins that we do not have."""

@@ -11,15 +11,14 @@ from navarch.apiserver import answers, writing
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
-from navarch.apiserver.verbs.write import Author, author_of
+from navarch.apiserver.verbs.write import Author, Writer, author_of
 from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import codec, errors, field, timestamps
 
 _SUCCESS = b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}'
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(writer: Writer, call: Call, served: Served) -> Answer:
     if call.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     data = await writing.body(call)
@@ -27,11 +26,11 @@ async def handle(call: Call, served: Served, server: Server) -> Answer:
         wanted = await writing.decode(call, core_v1.Binding, data)
     except codec.DecodeError as error:
         raise errors.BadRequest(f'Binding in version "v1" cannot be handled as a Binding: {error}') from None
-    await bind(author_of(call), served, server, call.info.name, call.info.namespace, wanted)
+    await bind(author_of(call), served, writer, call.info.name, call.info.namespace, wanted)
     return answers.of_json(call, _SUCCESS, 201)
 
 
-async def bind(author: Author, served: Served, server: Server, name: str, namespace: str, wanted: core_v1.Binding) -> None:
+async def bind(author: Author, served: Served, writer: Writer, name: str, namespace: str, wanted: core_v1.Binding) -> None:
     """Sets spec.nodeName. Invalid, NotFound, Conflict when the pod cannot be bound (any more), and what admission raises."""
     metadata = wanted.metadata = wanted.metadata or meta_v1.ObjectMeta()
     metadata.name, metadata.namespace = name, namespace
@@ -41,7 +40,7 @@ async def bind(author: Author, served: Served, server: Server, name: str, namesp
         if problems := _problems(binding):
             raise field.invalid_error("", "Binding", name, problems)
 
-    binding = await server.writer.admit(author, served, "CREATE", name, namespace, wanted, "binding", check)
+    binding = await writer.admit(author, served, "CREATE", name, namespace, wanted, "binding", check)
 
     def placed(entry: Entry, pod: core_v1.Pod) -> core_v1.Pod:
         # None of the hooks of an ordinary update, which would refuse to change nodeName.
@@ -50,7 +49,7 @@ async def bind(author: Author, served: Served, server: Server, name: str, namesp
         scheduled(pod, timestamps.seconds(writing.now()))
         return pod
 
-    await server.writer.replace(author, served, name, namespace, placed)
+    await writer.replace(author, served, name, namespace, placed)
 
 
 def _place(pod: core_v1.Pod, wanted: core_v1.Binding) -> None:

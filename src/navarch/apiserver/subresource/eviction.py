@@ -16,8 +16,7 @@ from navarch.api.policy import v1 as policy_v1
 from navarch.apiserver import answers, writing
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
-from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
+from navarch.apiserver.served import Catalog, Served
 from navarch.apiserver.verbs import deletion, get
 from navarch.apiserver.verbs.write import Author, Writer, author_of, by_server
 from navarch.apiserver.watch_cache import Entry, Scope
@@ -29,7 +28,7 @@ _MOST_DISRUPTED = 2000
 _SUCCESS = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(writer: Writer, catalog: Catalog, call: Call, served: Served) -> Answer:
     if call.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     data = await writing.body(call)
@@ -45,7 +44,7 @@ async def handle(call: Call, served: Served, server: Server) -> Answer:
     eviction.apiVersion, eviction.kind = "policy/v1", "Eviction"
     _check(info.name, eviction)
     author = author_of(call)
-    eviction = await server.writer.admit(author, served, "CREATE", info.name, info.namespace, eviction, "eviction")
+    eviction = await writer.admit(author, served, "CREATE", info.name, info.namespace, eviction, "eviction")
     options = _options(author, eviction)
     tries = 0
     while True:
@@ -54,9 +53,9 @@ async def handle(call: Call, served: Served, server: Server) -> Answer:
         pod = codec.decode(core_v1.Pod, entry.body)
         budget, as_seen = "", _may_become_ready(pod)
         if not _free(pod):
-            budget, as_seen = await _use_budget(server, pod, bool(options.dryRun))
+            budget, as_seen = await _use_budget(writer, catalog, pod, bool(options.dryRun))
         try:
-            await _evict(author, server.writer, served, entry, options, as_seen=bool(as_seen))
+            await _evict(author, writer, served, entry, options, as_seen=bool(as_seen))
         except errors.Conflict:
             pinned = options.preconditions is not None and options.preconditions.resourceVersion is not None
             if not as_seen or pinned or (tries >= _TRIES and not budget):
@@ -126,9 +125,9 @@ def _free(pod: core_v1.Pod) -> bool:
     return deleted or phase in ("Succeeded", "Failed", "Pending")
 
 
-def _budgets(server: Server, pod: core_v1.Pod) -> list[Entry]:
+def _budgets(catalog: Catalog, pod: core_v1.Pod) -> list[Entry]:
     assert pod.metadata is not None
-    served = server.catalog.of("policy", "poddisruptionbudgets")
+    served = catalog.of("policy", "poddisruptionbudgets")
     found = []
     for entry in served.cache.select(Scope(pod.metadata.namespace or "")):
         budget = codec.decode(policy_v1.PodDisruptionBudget, entry.body)
@@ -143,10 +142,10 @@ def _may_become_ready(pod: core_v1.Pod) -> bool:
     return phase not in ("Succeeded", "Failed") and not (pod.metadata is not None and pod.metadata.deletionTimestamp is not None)
 
 
-async def _use_budget(server: Server, pod: core_v1.Pod, dry: bool) -> tuple[str, bool]:
+async def _use_budget(writer: Writer, catalog: Catalog, pod: core_v1.Pod, dry: bool) -> tuple[str, bool]:
     """Takes one disruption from the pod's budget. Its name, and whether the pod goes without, as it was seen; TooManyRequests when none is left."""
-    served = server.catalog.of("policy", "poddisruptionbudgets")
-    entries = _budgets(server, pod)
+    served = catalog.of("policy", "poddisruptionbudgets")
+    entries = _budgets(catalog, pod)
     if not entries:
         return "", False
     if len(entries) > 1:
@@ -161,7 +160,7 @@ async def _use_budget(server: Server, pod: core_v1.Pod, dry: bool) -> tuple[str,
         return new
 
     try:
-        await server.writer.change(by_server(dry_run=dry), served, entry.name, entry.namespace, taken, subresource="status", patch=True)
+        await writer.change(by_server(dry_run=dry), served, entry.name, entry.namespace, taken, subresource="status", patch=True)
     except errors.Timeout:
         raise errors.Timeout(f'couldn\'t update PodDisruptionBudget "{entry.name}" due to conflicts', retry_after=10) from None
     return entry.name, False

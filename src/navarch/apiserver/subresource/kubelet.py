@@ -9,13 +9,14 @@ from urllib.parse import quote, urlencode
 
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver.answers import Answer, Document, Forward, LogSocket, Tunnel
+from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.call import Call
+from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
 from navarch.apiserver.subresource import connecting
 from navarch.apiserver.verbs import get
-from navarch.apiserver.verbs.write import author_of
+from navarch.apiserver.verbs.write import Writer, author_of
 from navarch.lib import integers
 from navarch.machinery import codec, errors, field
 
@@ -56,7 +57,7 @@ def _container(call: Call, pod: core_v1.Pod) -> str:
     return default
 
 
-async def log(call: Call, served: Served, server: Server) -> Answer:
+async def log(kubelets: Kubelets, call: Call, served: Served) -> Answer:
     """The container's log, as the kubelet streams it."""
     if call.info.verb != "get":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
@@ -66,7 +67,7 @@ async def log(call: Call, served: Served, server: Server) -> Answer:
     assert pod.metadata is not None and pod.spec is not None
     if not pod.spec.nodeName:
         return Document(b"", media="text/plain")
-    target = server.kubelets.target(pod.spec.nodeName, verify=not call.query.flag("insecureSkipTLSVerifyBackend"))
+    target = kubelets.target(pod.spec.nodeName, verify=not call.query.flag("insecureSkipTLSVerifyBackend"))
     path = f"/containerLogs/{pod.metadata.namespace}/{pod.metadata.name}/{container}"
     query = [(k, v) for k, v in call.query.items() if k not in ("container", "insecureSkipTLSVerifyBackend", "pretty", "timeout")]
 
@@ -100,13 +101,13 @@ def _with(path: str, query: list[tuple[str, str]]) -> str:
     return f"{quote(path)}?{urlencode(query)}" if query else quote(path)
 
 
-async def stream(call: Call, served: Served, server: Server) -> Answer:
+async def stream(writer: Writer, authorizer: Authorizer, kubelets: Kubelets, call: Call, served: Served) -> Answer:
     """exec, attach, portforward: an upgraded connection handed over to the kubelet."""
     if call.info.verb not in ("create", "get"):
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
-    _may_create(call, server)
+    _may_create(authorizer, call)
     what = call.info.subresource
-    await server.writer.admit(author_of(call), served, "CONNECT", call.info.name, call.info.namespace, connecting.options(call), what)
+    await writer.admit(author_of(call), served, "CONNECT", call.info.name, call.info.namespace, connecting.options(call), what)
     pod = _pod(call, served)
     assert pod.metadata is not None and pod.spec is not None
     path = f"/{_STREAMS[what]}/{pod.metadata.namespace}/{pod.metadata.name}"
@@ -119,18 +120,18 @@ async def stream(call: Call, served: Served, server: Server) -> Answer:
         raise errors.BadRequest(f"pod {pod.metadata.name} does not have a host assigned")
     if pod.status is not None and pod.status.phase in ("Succeeded", "Failed") and what != "portforward":
         raise errors.BadRequest(f"cannot {what} into a container in a completed pod; current phase is {pod.status.phase}")
-    target = server.kubelets.target(pod.spec.nodeName)
+    target = kubelets.target(pod.spec.nodeName)
     if not call.upgrade_wanted:
         raise errors.BadRequest("Upgrade request required")
     return Tunnel(target, _with(path, query))
 
 
-def _may_create(call: Call, server: Server) -> None:
+def _may_create(authorizer: Authorizer, call: Call) -> None:
     """Whoever runs commands creates something, also by a WebSocket, which can only GET: to read pods/exec is not enough."""
     info = call.info
     if info.verb == "create":
         return
-    verdict = server.authorizer.decide(call.user, Question("create", "", info.plural, info.subresource, info.namespace, info.name, "", "v1"))
+    verdict = authorizer.decide(call.user, Question("create", "", info.plural, info.subresource, info.namespace, info.name, "", "v1"))
     if not verdict.allowed:
         raise errors.forbidden("", info.plural, info.name, verdict.reason)
 

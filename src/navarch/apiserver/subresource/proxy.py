@@ -16,17 +16,26 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
 from navarch.apiserver.answers import Answer, Document, Forward, Tunnel
 from navarch.apiserver.call import Call
-from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
+from navarch.apiserver.kubelets import Kubelets
+from navarch.apiserver.served import Catalog, Served
 from navarch.apiserver.subresource import connecting
 from navarch.apiserver.targets import Target
 from navarch.apiserver.verbs import get
-from navarch.apiserver.verbs.write import author_of
+from navarch.apiserver.verbs.write import Writer, author_of
 from navarch.apiserver.watch_cache import Scope
 from navarch.lib import integers
 from navarch.machinery import codec, errors, selectors
 
 _PATH_CHARACTERS = "/:@!$&'()*+,;=~"
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """What proxies find their targets by, and who admits the connection."""
+
+    catalog: Catalog
+    kubelets: Kubelets
+    writer: Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +59,18 @@ def _split(kind: str, text: str) -> _Id:
     raise errors.BadRequest(f'invalid {kind} request "{text}"')
 
 
-async def pod(call: Call, served: Served, server: Server) -> Answer:
-    await _admit(call, served, server)
+async def pod(proxies: Proxies, call: Call, served: Served) -> Answer:
+    await _admit(proxies, call, served)
     wanted = _split("pod", call.info.name)
     found = codec.decode(core_v1.Pod, get.entry_of(served, wanted.name, call.info.namespace).body)
     address = found.status.podIP if found.status is not None else None
     if not address:
         raise errors.BadRequest("address not allowed")
-    return await _proxy(call, server, Target(address, _pod_port(found, wanted), _tls(server, wanted)))
+    return await _proxy(proxies, call, Target(address, _pod_port(found, wanted), _tls(proxies, wanted)))
 
 
-def _tls(server: Server, wanted: _Id) -> ssl.SSLContext | None:
-    return server.kubelets.insecure if wanted.scheme == "https" else None
+def _tls(proxies: Proxies, wanted: _Id) -> ssl.SSLContext | None:
+    return proxies.kubelets.insecure if wanted.scheme == "https" else None
 
 
 def _number(port: str) -> int:
@@ -82,15 +91,15 @@ def _pod_port(found: core_v1.Pod, wanted: _Id) -> int:
     return 443 if wanted.scheme == "https" else 80
 
 
-async def service(call: Call, served: Served, server: Server) -> Answer:
-    await _admit(call, served, server)
+async def service(proxies: Proxies, call: Call, served: Served) -> Answer:
+    await _admit(proxies, call, served)
     wanted = _split("service", call.info.name)
     found = codec.decode(core_v1.Service, get.entry_of(served, wanted.name, call.info.namespace).body)
-    candidates = list(_endpoints(server, call.info.namespace, wanted.name, _port_name(found, wanted)))
+    candidates = list(_endpoints(proxies, call.info.namespace, wanted.name, _port_name(found, wanted)))
     if not candidates:
         raise errors.ServiceUnavailable(f'no endpoints available for service "{call.info.name}"')
     host, number = random.choice(candidates)
-    return await _proxy(call, server, Target(host, number, _tls(server, wanted)))
+    return await _proxy(proxies, call, Target(host, number, _tls(proxies, wanted)))
 
 
 def _port_name(found: core_v1.Service, wanted: _Id) -> str:
@@ -102,46 +111,46 @@ def _port_name(found: core_v1.Service, wanted: _Id) -> str:
     return chosen[0].name or ""
 
 
-def _endpoints(server: Server, namespace: str, name: str, port: str) -> Iterator[tuple[str, int]]:
+def _endpoints(proxies: Proxies, namespace: str, name: str, port: str) -> Iterator[tuple[str, int]]:
     """Where a Service's port is ready. Only pods' own addresses count: anybody may write an endpoint."""
     label = selectors.parse_labels(f"kubernetes.io/service-name={name}")
-    for entry in server.catalog.of("discovery.k8s.io", "endpointslices").cache.select(Scope(namespace, label)):
+    for entry in proxies.catalog.of("discovery.k8s.io", "endpointslices").cache.select(Scope(namespace, label)):
         found = codec.decode(discovery_v1.EndpointSlice, entry.body)
         number = next((p.port for p in found.ports or () if (p.name or "") == port), None)
         for endpoint in found.endpoints or ():
             ready = endpoint.conditions is None or endpoint.conditions.ready is not False
             address = (endpoint.addresses or [""])[0]
-            if number and ready and _is_pods(server, namespace, endpoint.targetRef, address):
+            if number and ready and _is_pods(proxies, namespace, endpoint.targetRef, address):
                 yield address, number
 
 
-def _is_pods(server: Server, namespace: str, reference: core_v1.ObjectReference | None, address: str) -> bool:
+def _is_pods(proxies: Proxies, namespace: str, reference: core_v1.ObjectReference | None, address: str) -> bool:
     if reference is None or (reference.namespace or "") != namespace:
         return False
-    entry = server.catalog.of("", "pods").cache.get(f"{namespace}/{reference.name}")
+    entry = proxies.catalog.of("", "pods").cache.get(f"{namespace}/{reference.name}")
     status = codec.decode(core_v1.Pod, entry.body).status if entry is not None else None
     return status is not None and any(i.ip == address for i in status.podIPs or ())
 
 
-async def node(call: Call, served: Served, server: Server) -> Answer:
-    await _admit(call, served, server)
+async def node(proxies: Proxies, call: Call, served: Served) -> Answer:
+    await _admit(proxies, call, served)
     wanted = _split("node", call.info.name)
     get.entry_of(served, wanted.name, "")
-    target = server.kubelets.target(wanted.name)
+    target = proxies.kubelets.target(wanted.name)
     if wanted.port and _number(wanted.port) != target.port:
-        target = Target(target.host, _number(wanted.port), _tls(server, wanted))
-    return await _proxy(call, server, target)
+        target = Target(target.host, _number(wanted.port), _tls(proxies, wanted))
+    return await _proxy(proxies, call, target)
 
 
-async def _admit(call: Call, served: Served, server: Server) -> None:
+async def _admit(proxies: Proxies, call: Call, served: Served) -> None:
     info = call.info
-    await server.writer.admit(author_of(call), served, "CONNECT", info.name, info.namespace, connecting.options(call), "proxy")
+    await proxies.writer.admit(author_of(call), served, "CONNECT", info.name, info.namespace, connecting.options(call), "proxy")
 
 
-async def _proxy(call: Call, server: Server, target: Target) -> Answer:
+async def _proxy(proxies: Proxies, call: Call, target: Target) -> Answer:
     """Sends the request on; `/proxy` without its slash is redirected where links would break otherwise."""
     info = call.info
-    target = await server.kubelets.proxied(target)
+    target = await proxies.kubelets.proxied(target)
     query = f"?{call.query.raw}" if call.query.raw else ""
     if call.upgrade_wanted:
         return Tunnel(target, _path(info.rest, info.path) + query)

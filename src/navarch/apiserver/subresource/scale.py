@@ -14,9 +14,8 @@ from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import get, patch
-from navarch.apiserver.verbs.write import author_of
+from navarch.apiserver.verbs.write import Writer, author_of
 from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import codec, errors, field, selectors
 
@@ -65,7 +64,7 @@ def _selector(obj: Obj) -> str | None:
     return ",".join(f"{k}={v}" for k, v in sorted(selector.items())) if isinstance(selector, dict) else None
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(writer: Writer, call: Call, served: Served) -> Answer:
     info = call.info
     entry = get.entry_of(served, info.name, info.namespace)
     if info.verb == "get":
@@ -74,7 +73,7 @@ async def handle(call: Call, served: Served, server: Server) -> Answer:
         wanted = await _body(call)
     else:
         wanted = await _patched(call, served, entry)
-    changed = await _apply(call, served, server, wanted)
+    changed = await _apply(writer, call, served, wanted)
     return answers.of_object(call, changed)
 
 
@@ -115,7 +114,7 @@ def _merged(media: str, tree: dict[str, Any], data: bytes) -> bytes:
     return patch.encoded(json_patch.apply(tree, document) if media == patch.JSON_PATCH else merge.apply(tree, document))
 
 
-async def _apply(call: Call, served: Served, server: Server, wanted: autoscaling_v1.Scale) -> autoscaling_v1.Scale:
+async def _apply(writer: Writer, call: Call, served: Served, wanted: autoscaling_v1.Scale) -> autoscaling_v1.Scale:
     metadata = wanted.metadata = wanted.metadata or meta_v1.ObjectMeta()
     metadata.name = metadata.name or call.info.name
     replicas = _replicas(wanted)
@@ -132,6 +131,6 @@ async def _apply(call: Call, served: Served, server: Server, wanted: autoscaling
 
     info = call.info
     author = author_of(call)
-    changed = await server.writer.change(author, served, info.name, info.namespace, make, subresource="scale", view=_VIEW)
+    changed = await writer.change(author, served, info.name, info.namespace, make, subresource="scale", view=_VIEW)
     obj = served.decode(changed.body)
     return scale_from(served, obj, obj.metadata.resourceVersion)

@@ -5,23 +5,35 @@ Upstream counterpart: pkg/registry/core/serviceaccount/storage/token.go.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from navarch.api.authentication import v1 as authentication_v1
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import answers, writing
 from navarch.apiserver.answers import Answer
-from navarch.apiserver.authn.tokens import Binding
+from navarch.apiserver.authn.tokens import Binding, TokenIssuer
 from navarch.apiserver.call import Call
-from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
+from navarch.apiserver.served import Catalog, Served
 from navarch.apiserver.verbs import get
-from navarch.apiserver.verbs.write import author_of
+from navarch.apiserver.verbs.write import Writer, author_of
 from navarch.machinery import codec, errors, field, timestamps
 
 _LEAST, _MOST, _DEFAULT = 600, 2**32, 3600
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What tokens are issued with."""
+
+    catalog: Catalog
+    writer: Writer
+    issuer: TokenIssuer
+    most_seconds: float
+    """How long a token may live, 0: as long as is asked."""
+
+
+async def handle(tokens: Tokens, call: Call, served: Served) -> Answer:
     if call.info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     info = call.info
@@ -39,16 +51,16 @@ async def handle(call: Call, served: Served, server: Server) -> Answer:
     def check(asked: authentication_v1.TokenRequest) -> None:
         _check(info.name, _seconds(asked))
 
-    request = await server.writer.admit(author_of(call), served, "CREATE", info.name, info.namespace, request, "token", check)
+    request = await tokens.writer.admit(author_of(call), served, "CREATE", info.name, info.namespace, request, "token", check)
     spec = request.spec or authentication_v1.TokenRequestSpec()
     seconds = _seconds(request)
-    most = int(server.options.service_account_max_token_expiration)
+    most = int(tokens.most_seconds)
     if 0 < most < seconds:
         call.warnings.append(f"requested expiration of {seconds} seconds shortened to {most} seconds")
         seconds = most
-    bound = _binding(server, info.namespace, info.name, spec.boundObjectRef)
-    audiences = tuple(spec.audiences or ()) or server.issuer.audiences
-    token, expires = server.issuer.issue(info.namespace, info.name, account.metadata.uid or "", audiences, seconds, bound)
+    bound = _binding(tokens, info.namespace, info.name, spec.boundObjectRef)
+    audiences = tuple(spec.audiences or ()) or tokens.issuer.audiences
+    token, expires = tokens.issuer.issue(info.namespace, info.name, account.metadata.uid or "", audiences, seconds, bound)
     spec.audiences, spec.expirationSeconds = list(audiences), seconds
     request.spec = spec
     request.metadata = meta_v1.ObjectMeta(name=info.name, namespace=info.namespace, creationTimestamp=timestamps.seconds(writing.now()))
@@ -71,7 +83,7 @@ def _check(name: str, seconds: int) -> None:
         raise field.invalid_error("authentication.k8s.io", "TokenRequest", name, [problem])
 
 
-def _binding(server: Server, namespace: str, account: str, reference: authentication_v1.BoundObjectReference | None) -> Binding | None:
+def _binding(tokens: Tokens, namespace: str, account: str, reference: authentication_v1.BoundObjectReference | None) -> Binding | None:
     """What the token is to be bound to. NotFound, Conflict, BadRequest when that cannot be."""
     if reference is None:
         return None
@@ -79,7 +91,7 @@ def _binding(server: Server, namespace: str, account: str, reference: authentica
     plural = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}.get(kind)
     if plural is None:
         raise errors.BadRequest(f"cannot bind token to object of type {reference.apiVersion}, Kind={kind}")
-    served = server.catalog.of("", plural)
+    served = tokens.catalog.of("", plural)
     entry = get.entry_of(served, name, namespace)
     obj = served.decode(entry.body)
     uid = obj.metadata.uid or ""
@@ -92,7 +104,7 @@ def _binding(server: Server, namespace: str, account: str, reference: authentica
         if (obj.spec.serviceAccountName or "") != account:
             raise errors.BadRequest(f'cannot bind token for serviceaccount "{account}" to pod running with different serviceaccount name.')
         node = obj.spec.nodeName or ""
-        holder = server.catalog.of("", "nodes").cache.get(node) if node else None
+        holder = tokens.catalog.of("", "nodes").cache.get(node) if node else None
         if holder is not None:
             node_uid = codec.tree(holder.body)["metadata"].get("uid", "")
     return Binding(kind, name, uid, node, node_uid)

@@ -1,1 +1,3 @@
-"""The verbs, one module each. `loop`'s chain ends here: `dispatch` finds the verb for a request."""
+"""The verbs, one module each: from a call to an answer. `write` is the door through which all of them store; `deletion` decides what becomes of
+what is deleted; `parts` binds each to what it needs, and `dispatch` finds the one for a call.
+"""

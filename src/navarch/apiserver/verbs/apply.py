@@ -14,15 +14,14 @@ from navarch.apiserver import background, managed_fields, writing
 from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
-from navarch.apiserver.verbs.write import Changed, author_of
+from navarch.apiserver.verbs.write import Changed, Writer, author_of
 from navarch.machinery import codec, errors, field
 from navarch.machinery.patch import apply as merging
 
 Tree = dict[str, Any]
 
 
-async def apply(call: Call, served: Served, server: Server, data: bytes) -> Changed:
+async def apply(writer: Writer, call: Call, served: Served, data: bytes) -> Changed:
     """Applies a configuration. BadRequest, Conflict (of managers), and what create and update raise."""
     config = await background.run(len(data), _config, call, served, data)
     info = call.info
@@ -31,7 +30,7 @@ async def apply(call: Call, served: Served, server: Server, data: bytes) -> Chan
         if info.subresource:
             raise errors.not_found(served.group, served.plural, info.name)
         try:
-            return await _create(call, served, server, config)
+            return await _create(writer, call, served, config)
         except errors.AlreadyExists:
             pass
 
@@ -45,7 +44,7 @@ async def apply(call: Call, served: Served, server: Server, data: bytes) -> Chan
         return await background.run(max(len(data), len(entry.body) if entry is not None else 0), merged, old)
 
     author = author_of(call)
-    return await server.writer.change(author, served, info.name, info.namespace, make, subresource=info.subresource, patch=True, applied=True)
+    return await writer.change(author, served, info.name, info.namespace, make, subresource=info.subresource, patch=True, applied=True)
 
 
 def _config(call: Call, served: Served, data: bytes) -> Tree:
@@ -79,7 +78,7 @@ def _decoded(call: Call, served: Served, merged: Tree) -> Obj:
     return writing.decoded(call, served, codec.encode(merged))
 
 
-async def _create(call: Call, served: Served, server: Server, config: Tree) -> Changed:
+async def _create(writer: Writer, call: Call, served: Served, config: Tree) -> Changed:
     def merged() -> Obj:
         made = merging.apply(None, config, served.schema(), managed_fields.writer(call.field_manager, served), force=True)
         return _decoded(call, served, made)
@@ -91,5 +90,5 @@ async def _create(call: Call, served: Served, server: Server, config: Tree) -> C
     if obj.metadata.resourceVersion:
         raise errors.not_found(served.group, served.plural, obj.metadata.name)
     namespace = call.info.namespace if served.resource.namespaced else ""
-    body = await server.writer.create(author_of(call), served, namespace, obj, applied=True)
+    body = await writer.create(author_of(call), served, namespace, obj, applied=True)
     return Changed(body, created=True)

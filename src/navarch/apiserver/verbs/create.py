@@ -6,15 +6,14 @@ from navarch.apiserver import answers, negotiation, writing
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
-from navarch.apiserver.verbs.write import author_of
+from navarch.apiserver.verbs.write import Writer, author_of
 
 _GENERATED_TRIES = 8
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(writer: Writer, call: Call, served: Served) -> Answer:
     writing.check_options(call, "CreateOptions")
     negotiation.accepted(call, "PartialObjectMetadata", "Table")
     obj = await writing.object_from(call, served, await writing.body(call))
-    body = await server.writer.create(author_of(call), served, call.info.namespace if served.resource.namespaced else "", obj)
+    body = await writer.create(author_of(call), served, call.info.namespace if served.resource.namespaced else "", obj)
     return answers.of_json(call, await served.outward(body), 201)

@@ -11,13 +11,15 @@ from typing import Any
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import answers, documents, writing
 from navarch.apiserver.answers import Answer
+from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
+from navarch.apiserver.storage import Storage
+from navarch.apiserver.streams import Turns
 from navarch.apiserver.verbs import get as getting
 from navarch.apiserver.verbs import list as listing
-from navarch.apiserver.verbs.write import author_of
+from navarch.apiserver.verbs.write import Writer, author_of
 from navarch.apiserver.watch_cache import Entry
 from navarch.lib import integers
 from navarch.machinery import codec, errors, field
@@ -26,37 +28,37 @@ _UNSAFE = "unsafe-delete-ignore-read-errors"
 _IGNORE = "ignoreStoreReadErrorWithClusterBreakingPotential"
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(writer: Writer, authorizer: Authorizer, call: Call, served: Served) -> Answer:
     options = await options_of(call)
     info = call.info
     if options.ignoreStoreReadErrorWithClusterBreakingPotential:
-        return await _delete_damaged(call, served, server)
+        return await _delete_damaged(writer, authorizer, call, served)
     getting.entry_of(served, info.name, info.namespace)
-    done = await server.writer.delete(author_of(call), served, info.name, info.namespace, options)
+    done = await writer.delete(author_of(call), served, info.name, info.namespace, options)
     if done.gone and not served.strategy.returns_deleted:
         return answers.of_object(call, _success(served, done.entry))
     return answers.of_json(call, await served.outward(done.body))
 
 
-async def _delete_damaged(call: Call, served: Served, server: Server) -> Answer:
+async def _delete_damaged(writer: Writer, authorizer: Authorizer, call: Call, served: Served) -> Answer:
     """Removes an object that cannot be read: without finalizers, preconditions and admission, which would have to read it.
 
     Upstream counterpart: registry/generic/registry/corrupt_obj_deleter.go.
     """
     info = call.info
     question = Question(_UNSAFE, served.group, served.plural, "", info.namespace, info.name, version=served.resource.version)
-    verdict = server.authorizer.decide(call.user, question)
+    verdict = authorizer.decide(call.user, question)
     if not verdict.allowed:
         why = f'not permitted to do "{_UNSAFE}", reason: {verdict.reason}'
         raise errors.forbidden(served.group, served.plural, info.name, why)
     if served.key(info.name, info.namespace) not in served.cache.damaged:
         why = "is exclusively used to delete corrupt object(s), try again by removing this option"
         raise field.invalid_error(served.group, served.plural, info.name, [field.invalid(_IGNORE, True, why)])
-    await server.writer.delete_damaged(served, info.name, info.namespace)
+    await writer.delete_damaged(served, info.name, info.namespace)
     return answers.of_object(call, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
 
 
-async def collection(call: Call, served: Served, server: Server) -> Answer:
+async def collection(writer: Writer, storage: Storage, turns: Turns, call: Call, served: Served) -> Answer:
     """Deletes everything a query selects, and answers with the list of it."""
     options = await options_of(call)
     if options.ignoreStoreReadErrorWithClusterBreakingPotential:
@@ -67,12 +69,12 @@ async def collection(call: Call, served: Served, server: Server) -> Answer:
     author = author_of(call)
     for entry in entries:
         try:
-            await server.writer.delete(author, served, entry.name, entry.namespace, copy.copy(options))
+            await writer.delete(author, served, entry.name, entry.namespace, copy.copy(options))
         except errors.NotFound:
             continue
     resource = served.resource
-    bodies = [e.body for e in await served.entries(entries, server.turns)]
-    return answers.of_json(call, documents.join_list(resource.group_version, resource.kind, server.storage.revision, bodies))
+    bodies = [e.body for e in await served.entries(entries, turns)]
+    return answers.of_json(call, documents.join_list(resource.group_version, resource.kind, storage.revision, bodies))
 
 
 async def options_of(call: Call) -> meta_v1.DeleteOptions:

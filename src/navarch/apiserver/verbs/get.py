@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Protocol
 
 from navarch.apiserver import answers, documents, negotiation, tables
 from navarch.apiserver.answers import Answer, Document
@@ -14,13 +13,6 @@ from navarch.apiserver.watch_cache import Entry
 from navarch.machinery import errors
 
 _PLAIN = frozenset({"application/json", "", "*/*"})
-
-
-class Stored(Protocol):
-    """What of the server a GET needs."""
-
-    @property
-    def storage(self) -> Storage: ...
 
 
 def entry_of(served: Served, name: str, namespace: str) -> Entry:
@@ -34,17 +26,17 @@ def entry_of(served: Served, name: str, namespace: str) -> Entry:
     return entry
 
 
-def handle(call: Call, served: Served, server: Stored) -> Answer | Awaitable[Answer]:
+def handle(storage: Storage, call: Call, served: Served) -> Answer | Awaitable[Answer]:
     """The object. What is nearly always asked for is answered without waiting for anything."""
     info = call.info
-    if served.view is None and server.storage.alone and not call.query.raw and call.headers.get("Accept", "") in _PLAIN:
+    if served.view is None and storage.alone and not call.query.raw and call.headers.get("Accept", "") in _PLAIN:
         return Document(entry_of(served, info.name, info.namespace).body)
-    return _made(call, served, server)
+    return _made(storage, call, served)
 
 
-async def _made(call: Call, served: Served, server: Stored) -> Answer:
+async def _made(storage: Storage, call: Call, served: Served) -> Answer:
     if not call.query.get("resourceVersion"):
-        await server.storage.fresh()
+        await storage.fresh()
     info = call.info
     entry = await served.entry(entry_of(served, info.name, info.namespace))
     form = negotiation.accepted(call, "Table", "PartialObjectMetadata")

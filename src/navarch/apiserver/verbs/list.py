@@ -21,7 +21,7 @@ from navarch.apiserver import documents, negotiation, streams, tables, writing
 from navarch.apiserver.answers import Answer, Document, Pieces
 from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
+from navarch.apiserver.storage import Storage
 from navarch.apiserver.watch_cache import Entry, Scope
 from navarch.apiserver.writing import version_number
 from navarch.lib import integers
@@ -40,6 +40,14 @@ _ITEMS = 32
 """Items that are joined at once."""
 _READ = 500
 """Objects that are read from history at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """What lists are read from, and what gives costly ones their turns."""
+
+    storage: Storage
+    turns: streams.Turns
 
 
 class _Token(msgspec.Struct):
@@ -92,21 +100,21 @@ def _stored_field(name: str) -> str:
     return name.replace("regarding.", "involvedObject.").replace("reportingController", "reportingComponent")
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(lists: Lists, call: Call, served: Served) -> Answer:
     query = call.query.raw
     form = negotiation.accepted(call, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
     scope = scope_of(call, served) if query else Scope(call.info.namespace if served.resource.namespaced else "")
     plain = not query and served.view is None
     if plain:
-        await server.storage.fresh()
-    page = Page(served.cache.select(scope), server.storage.revision) if plain else await read(call, served, scope, server)
+        await lists.storage.fresh()
+    page = Page(served.cache.select(scope), lists.storage.revision) if plain else await read(call, served, scope, lists)
     pretty = form.pretty or ("pretty" in query and negotiation.pretty(call, form))
     if not form.shape and form.media == negotiation.JSON and not pretty:
-        return _plain(served, server, page)
-    return _made(call, served, server, form, page, pretty)
+        return _plain(served, lists, page)
+    return _made(lists, call, served, form, page, pretty)
 
 
-def _plain(served: Served, server: Server, page: Page) -> Answer:
+def _plain(served: Served, lists: Lists, page: Page) -> Answer:
     """A list of what the cache holds as it holds it: joined, and where it is large, piece by piece."""
     resource = served.resource
     bodies = [e.body for e in page.entries]
@@ -115,7 +123,7 @@ def _plain(served: Served, server: Server, page: Page) -> Answer:
         return Document(documents.join_list(resource.group_version, resource.kind, page.revision, bodies, page.token, page.remaining))
     head, tail = documents.list_head(resource.group_version, resource.kind, page.revision, page.token, page.remaining), b"]}\n"
     length = len(head) + size + len(bodies) - 1 + len(tail)
-    return Pieces(streams.pieces(_joined(head, bodies, tail), server.turns), negotiation.JSON, length)
+    return Pieces(streams.pieces(_joined(head, bodies, tail), lists.turns), negotiation.JSON, length)
 
 
 def _joined(head: bytes, bodies: Sequence[bytes], tail: bytes) -> Iterator[bytes]:
@@ -127,7 +135,7 @@ def _joined(head: bytes, bodies: Sequence[bytes], tail: bytes) -> Iterator[bytes
     yield tail
 
 
-def _made(call: Call, served: Served, server: Server, form: negotiation.Accepted, page: Page, pretty: bool) -> Answer:
+def _made(lists: Lists, call: Call, served: Served, form: negotiation.Accepted, page: Page, pretty: bool) -> Answer:
     """A list whose items have to be made: rows of a Table, metadata, another version, YAML, lines for people."""
     metadata: dict[str, Any] = {"resourceVersion": str(page.revision)}
     if page.token:
@@ -148,16 +156,16 @@ def _made(call: Call, served: Served, server: Server, form: negotiation.Accepted
         metadata = {"metadata": metadata}
     head = {"kind": kind, "apiVersion": version, **metadata}
     make = documents.yaml_parts if form.media == negotiation.YAML else documents.pretty_parts if pretty else documents.json_parts
-    return Pieces(streams.pieces(make(head, items, bodies), server.turns), form.media)
+    return Pieces(streams.pieces(make(head, items, bodies), lists.turns), form.media)
 
 
-async def read(call: Call, served: Served, scope: Scope, server: Server) -> Page:
+async def read(call: Call, served: Served, scope: Scope, lists: Lists) -> Page:
     """The chunk a query asks for, at the revision it asks for, in the served version."""
-    page = await _read(call, served, scope, server)
-    return page if served.view is None else replace(page, entries=await served.entries(page.entries, server.turns))
+    page = await _read(call, served, scope, lists)
+    return page if served.view is None else replace(page, entries=await served.entries(page.entries, lists.turns))
 
 
-async def _read(call: Call, served: Served, scope: Scope, server: Server) -> Page:
+async def _read(call: Call, served: Served, scope: Scope, lists: Lists) -> Page:
     """The same as it is stored."""
     query = call.query
     if query.get("sendInitialEvents"):
@@ -171,33 +179,33 @@ async def _read(call: Call, served: Served, scope: Scope, server: Server) -> Pag
     if token:
         if asked not in ("", "0"):
             raise errors.BadRequest("specifying resource version is not allowed when using continue")
-        return await _continued(served, scope, server, _parse(token), limit)
+        return await _continued(served, scope, lists, _parse(token), limit)
     try:
         revision = version_number(asked)
     except errors.BadRequest as error:
         raise errors.BadRequest(f"invalid resource version: {error.status.message}") from None
     if match == "Exact":
-        return await _at(served, scope, server, revision, "", limit)
+        return await _at(served, scope, lists, revision, "", limit)
     if not asked:
-        await server.storage.fresh()
-    if revision > server.storage.revision:
-        raise too_large(revision, server.storage.revision)
-    revision = server.storage.revision
-    return _cut(await _chosen(served, scope, server), revision, limit, scope)
+        await lists.storage.fresh()
+    if revision > lists.storage.revision:
+        raise too_large(revision, lists.storage.revision)
+    revision = lists.storage.revision
+    return _cut(await _chosen(served, scope, lists), revision, limit, scope)
 
 
-async def _chosen(served: Served, scope: Scope, server: Server, after: str = "") -> list[Entry]:
+async def _chosen(served: Served, scope: Scope, lists: Lists, after: str = "") -> list[Entry]:
     """The entries of a scope as they are at this moment, those behind a key only."""
     if served.view is not None and served.view.selects(scope):
-        return await served.view.select(scope, server.turns, after)
+        return await served.view.select(scope, lists.turns, after)
     found = served.cache.candidates(scope, after)
-    return await server.turns.chosen(found, scope.matches, scope.cost) if scope.cost and found else found
+    return await lists.turns.chosen(found, scope.matches, scope.cost) if scope.cost and found else found
 
 
-async def _matching(served: Served, scope: Scope, server: Server, entries: list[Entry]) -> list[Entry]:
+async def _matching(served: Served, scope: Scope, lists: Lists, entries: list[Entry]) -> list[Entry]:
     """Of entries of the past, those of a scope."""
     if served.view is not None and served.view.selects(scope):
-        return await served.view.matching(scope, entries, server.turns)
+        return await served.view.matching(scope, entries, lists.turns)
     return [entry for entry in entries if scope.matches(entry)]
 
 
@@ -258,20 +266,20 @@ def _cut(entries: Sequence[Entry], revision: int, limit: int, scope: Scope, begu
     return Page(entries[:limit], revision, token, 0 if scope.cost else len(entries) + behind - limit)
 
 
-async def _continued(served: Served, scope: Scope, server: Server, token: _Token, limit: int) -> Page:
+async def _continued(served: Served, scope: Scope, lists: Lists, token: _Token, limit: int) -> Page:
     if token.rv < 0:
-        revision = server.storage.revision
-        return _cut(await _chosen(served, scope, server, token.start), revision, limit, scope)
+        revision = lists.storage.revision
+        return _cut(await _chosen(served, scope, lists, token.start), revision, limit, scope)
     if writing.now() - token.begun > _TOKEN_SECONDS:
         raise _expired_token(token.start)
     if served.cache.version <= token.rv and token.rv >= served.cache.complete_since:
-        return _cut(await _chosen(served, scope, server, token.start), token.rv, limit, scope, token.begun)
-    return await _at(served, scope, server, token.rv, token.start, limit, token.begun)
+        return _cut(await _chosen(served, scope, lists, token.start), token.rv, limit, scope, token.begun)
+    return await _at(served, scope, lists, token.rv, token.start, limit, token.begun)
 
 
-async def _at(served: Served, scope: Scope, server: Server, revision: int, after: str, limit: int, begun: float = 0.0) -> Page:
+async def _at(served: Served, scope: Scope, lists: Lists, revision: int, after: str, limit: int, begun: float = 0.0) -> Page:
     """Entries as they were at a revision, from the store's history: no more of it is read than the page shows, and what it passes over."""
-    cache, store = served.cache, server.storage.store
+    cache, store = served.cache, lists.storage.store
     prefix = cache.prefix
     start, end = (f"{prefix}{scope.namespace}/", f"{prefix}{scope.namespace}0") if scope.namespace else (prefix, f"{prefix[:-1]}0")
     start = max(start, f"{prefix}{after}\0") if after else start
@@ -281,9 +289,9 @@ async def _at(served: Served, scope: Scope, server: Server, revision: int, after
         while True:
             wanted = min(limit - len(found), _READ) if limit and not scope.cost else _READ
             read = await store.range(start, end, revision=revision, limit=wanted, counted=False)
-            async with server.turns:
+            async with lists.turns:
                 entries = [cache.entry(r.key[len(prefix) :], r.value, r.mod_revision) for r in read.records]
-            found += await _matching(served, scope, server, entries)
+            found += await _matching(served, scope, lists, entries)
             if not read.more:
                 break
             start = f"{read.records[-1].key}\0"
@@ -295,7 +303,7 @@ async def _at(served: Served, scope: Scope, server: Server, revision: int, after
             raise errors.Expired(f"The resourceVersion for the provided list is too old: {revision}") from None
         raise _expired_token(after) from None
     except stores.FutureRevision:
-        raise too_large(revision, server.storage.revision) from None
+        raise too_large(revision, lists.storage.revision) from None
     return _cut(found, revision, limit, scope, begun, behind)
 
 

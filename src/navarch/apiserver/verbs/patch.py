@@ -16,10 +16,9 @@ from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
 from navarch.apiserver.verbs import apply as applying
 from navarch.apiserver.verbs import update as updating
-from navarch.apiserver.verbs.write import Changed, author_of
+from navarch.apiserver.verbs.write import Changed, Writer, author_of
 from navarch.machinery import codec, errors
 from navarch.machinery.patch import json_patch, merge, strategic
 
@@ -31,17 +30,17 @@ APPLY_CBOR = "application/apply-patch+cbor"
 KINDS = (JSON_PATCH, MERGE, STRATEGIC, APPLY_YAML)
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(writer: Writer, call: Call, served: Served) -> Answer:
     media = writing.media_type(call)
     if media not in KINDS or (media == STRATEGIC and served.shape.custom):
         raise errors.UnsupportedMediaType("415: Unsupported Media Type")
     writing.check_options(call, "PatchOptions")
     data = await writing.body(call)
     if media == APPLY_YAML:
-        changed = await applying.apply(call, served, server, data)
+        changed = await applying.apply(writer, call, served, data)
     else:
         check_force(call)
-        changed = await patch(call, served, server, media, data)
+        changed = await patch(writer, call, served, media, data)
     return answers.of_json(call, await served.outward(changed.body), 201 if changed.created else 200)
 
 
@@ -53,7 +52,7 @@ def check_force(call: Call) -> None:
         raise field.invalid_error("meta.k8s.io", "PatchOptions", "", [problem])
 
 
-async def patch(call: Call, served: Served, server: Server, media: str, data: bytes) -> Changed:
+async def patch(writer: Writer, call: Call, served: Served, media: str, data: bytes) -> Changed:
     document = await background.run(len(data), parse, data)
 
     async def make(old: Obj) -> Obj:
@@ -62,7 +61,7 @@ async def patch(call: Call, served: Served, server: Server, media: str, data: by
         return await background.run(size, patched, call, served, media, document, old, entry.version if entry is not None else 0)
 
     info = call.info
-    return await server.writer.change(author_of(call), served, info.name, info.namespace, make, subresource=info.subresource, patch=True)
+    return await writer.change(author_of(call), served, info.name, info.namespace, make, subresource=info.subresource, patch=True)
 
 
 def parse(data: bytes) -> Any:

@@ -6,6 +6,7 @@ Upstream counterparts: pkg/registry/{authentication,authorization}.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from navarch.api.authentication import v1 as authentication_v1
@@ -15,15 +16,31 @@ from navarch.api.meta import v1 as meta_v1
 from navarch.api.scalars import Object
 from navarch.apiserver import answers, discovery, negotiation, writing
 from navarch.apiserver.answers import Answer
+from navarch.apiserver.authn.authenticator import Authenticator
 from navarch.apiserver.authn.users import User
+from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question, field_requirements
 from navarch.apiserver.call import Call
-from navarch.apiserver.server import Server
-from navarch.apiserver.verbs.write import author_of
+from navarch.apiserver.served import Catalog
+from navarch.apiserver.storage import Storage
+from navarch.apiserver.verbs.write import Writer, author_of
 from navarch.machinery import codec, errors, field, selectors
 
 T = TypeVar("T", bound=Object)
-Review = Callable[[Call, Server], Awaitable[Object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reviews:
+    """What questions are answered by, and the way to what an old Binding binds."""
+
+    authenticator: Authenticator
+    authorizer: Authorizer
+    catalog: Catalog
+    storage: Storage
+    writer: Writer
+
+
+Review = Callable[[Reviews, Call], Awaitable[Object]]
 
 
 async def _read(call: Call, kind: type[T]) -> T:
@@ -40,22 +57,22 @@ def _user(user: User) -> authentication_v1.UserInfo:
     return authentication_v1.UserInfo(username=user.name, groups=list(user.groups) or None, uid=user.uid or None, extra=extra or None)
 
 
-async def self_subject_review(call: Call, server: Server) -> Object:
+async def self_subject_review(reviews: Reviews, call: Call) -> Object:
     """Who am I."""
     review = await _read(call, authentication_v1.SelfSubjectReview)
     review.status = authentication_v1.SelfSubjectReviewStatus(userInfo=_user(call.user))
     return review
 
 
-async def token_review(call: Call, server: Server) -> Object:
+async def token_review(reviews: Reviews, call: Call) -> Object:
     """Whose token is this, and for which audiences."""
     review = await _read(call, authentication_v1.TokenReview)
     spec = review.spec or authentication_v1.TokenReviewSpec()
     if not spec.token:
         raise errors.BadRequest("token is required for TokenReview in authentication")
-    wanted = tuple(spec.audiences or ()) or server.authenticator.verifier.audiences
+    wanted = tuple(spec.audiences or ()) or reviews.authenticator.verifier.audiences
     status = authentication_v1.TokenReviewStatus()
-    known = server.authenticator.by_token(spec.token, wanted)
+    known = reviews.authenticator.by_token(spec.token, wanted)
     if known is None:
         status.error = "[invalid bearer token, token lookup failed]"
         status.authenticated = False
@@ -89,8 +106,8 @@ def _fields(attributes: authorization_v1.ResourceAttributes) -> tuple[selectors.
     )
 
 
-def _decide(server: Server, user: User, question: Question) -> authorization_v1.SubjectAccessReviewStatus:
-    verdict = server.authorizer.decide(user, question)
+def _decide(reviews: Reviews, user: User, question: Question) -> authorization_v1.SubjectAccessReviewStatus:
+    verdict = reviews.authorizer.decide(user, question)
     return authorization_v1.SubjectAccessReviewStatus(allowed=verdict.allowed, reason=verdict.reason or None)
 
 
@@ -105,12 +122,12 @@ def _check_spec(kind: str, spec: authorization_v1.SubjectAccessReviewSpec | auth
         raise field.invalid_error("authorization.k8s.io", kind, "", problems)
 
 
-async def self_access(call: Call, server: Server) -> Object:
+async def self_access(reviews: Reviews, call: Call) -> Object:
     """May I."""
     review = await _read(call, authorization_v1.SelfSubjectAccessReview)
     _check_spec("SelfSubjectAccessReview", review.spec)
     assert review.spec is not None
-    review.status = _decide(server, call.user, _question(review.spec))
+    review.status = _decide(reviews, call.user, _question(review.spec))
     return review
 
 
@@ -119,16 +136,16 @@ def _subject(spec: authorization_v1.SubjectAccessReviewSpec) -> User:
     return User(spec.user or "", tuple(spec.groups or ()), spec.uid or "", extra)
 
 
-async def access(call: Call, server: Server) -> Object:
+async def access(reviews: Reviews, call: Call) -> Object:
     """May they."""
     review = await _read(call, authorization_v1.SubjectAccessReview)
     _check_spec("SubjectAccessReview", review.spec)
     assert review.spec is not None
-    review.status = _decide(server, _subject(review.spec), _question(review.spec))
+    review.status = _decide(reviews, _subject(review.spec), _question(review.spec))
     return review
 
 
-async def local_access(call: Call, server: Server) -> Object:
+async def local_access(reviews: Reviews, call: Call) -> Object:
     """May they, in this namespace."""
     review = await _read(call, authorization_v1.LocalSubjectAccessReview)
     _check_spec("LocalSubjectAccessReview", review.spec)
@@ -138,18 +155,18 @@ async def local_access(call: Call, server: Server) -> Object:
         if attributes.namespace not in (None, "", call.info.namespace):
             raise errors.BadRequest("spec.resourceAttributes.namespace must match namespace")
         attributes.namespace = call.info.namespace
-    review.status = _decide(server, _subject(review.spec), _question(review.spec))
+    review.status = _decide(reviews, _subject(review.spec), _question(review.spec))
     return review
 
 
-async def self_rules(call: Call, server: Server) -> Object:
+async def self_rules(reviews: Reviews, call: Call) -> Object:
     """What may I do in a namespace."""
     review = await _read(call, authorization_v1.SelfSubjectRulesReview)
     namespace = (review.spec.namespace if review.spec else None) or ""
     if not namespace:
         raise errors.BadRequest("no namespace on request")
-    modes = server.authorizer.modes
-    rules = server.authorizer.rbac.rules(call.user, namespace) if "RBAC" in modes else []
+    modes = reviews.authorizer.modes
+    rules = reviews.authorizer.rbac.rules(call.user, namespace) if "RBAC" in modes else []
     resource_rules = [
         authorization_v1.ResourceRule(verbs=r.verbs, apiGroups=r.apiGroups, resources=r.resources, resourceNames=r.resourceNames)
         for r in rules
@@ -176,37 +193,37 @@ REVIEWS: Mapping[tuple[str, str], Review] = {
 }
 
 
-async def handle(call: Call, server: Server) -> Answer:
+async def handle(reviews: Reviews, call: Call) -> Answer:
     """Answers a review. NotFound when the path names no resource at all."""
     info = call.info
     if info.version != "v1":
         raise discovery.not_found()
     if (info.group, info.plural) == ("", "bindings") and info.verb == "create":
-        return await _binding(call, server)
+        return await _binding(reviews, call)
     if (info.group, info.plural) == ("", "componentstatuses"):
-        return _component_statuses(call, server)
+        return _component_statuses(reviews, call)
     review = REVIEWS.get((info.group, info.plural))
     if review is None:
         raise discovery.not_found()
     if info.verb != "create":
         raise errors.MethodNotAllowed("the server does not allow this method on the requested resource")
     negotiation.accepted(call)
-    return answers.of_object(call, await review(call, server), 201)
+    return answers.of_object(call, await review(reviews, call), 201)
 
 
-async def _binding(call: Call, server: Server) -> Answer:
+async def _binding(reviews: Reviews, call: Call) -> Answer:
     """The old way to bind: a Binding in the namespace, named like the pod."""
     from navarch.apiserver.subresource import binding
 
     wanted = await _read(call, core_v1.Binding)
     name = (wanted.metadata.name if wanted.metadata else None) or ""
-    await binding.bind(author_of(call), server.catalog.of("", "pods"), server, name, call.info.namespace, wanted)
+    await binding.bind(author_of(call), reviews.catalog.of("", "pods"), reviews.writer, name, call.info.namespace, wanted)
     return answers.of_object(call, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
 
 
-def _component_statuses(call: Call, server: Server) -> Answer:
+def _component_statuses(reviews: Reviews, call: Call) -> Answer:
     """Deprecated upstream; of what it tells, the store is in this process."""
-    failed, damaged = server.storage.failed, server.storage.damaged
+    failed, damaged = reviews.storage.failed, reviews.storage.damaged
     message = failed.result() if failed.done() else f"damaged and set aside: {', '.join(damaged)}" if damaged else "ok"
     condition = core_v1.ComponentCondition(type="Healthy", status="False" if failed.done() else "True", message=message)
     items = [core_v1.ComponentStatus(metadata=meta_v1.ObjectMeta(name="store"), conditions=[condition])]

@@ -13,12 +13,11 @@ from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
 from navarch.apiserver.kinds.strategy import Obj
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
-from navarch.apiserver.verbs.write import author_of
+from navarch.apiserver.verbs.write import Writer, author_of
 from navarch.machinery import codec, errors
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(writer: Writer, call: Call, served: Served) -> Answer:
     writing.check_options(call, "UpdateOptions")
     info = call.info
     new = await writing.object_from(call, served, await writing.body(call))
@@ -31,9 +30,9 @@ async def handle(call: Call, served: Served, server: Server) -> Answer:
         return served.decode(text)
 
     if served.cache.get(served.key(info.name, info.namespace)) is None and served.strategy.create_on_update:
-        body = await server.writer.create(author, served, info.namespace if served.resource.namespaced else "", without_version(new))
+        body = await writer.create(author, served, info.namespace if served.resource.namespaced else "", without_version(new))
         return answers.of_json(call, await served.outward(body), 201)
-    changed = await server.writer.change(author, served, info.name, info.namespace, make, subresource=info.subresource)
+    changed = await writer.change(author, served, info.name, info.namespace, make, subresource=info.subresource)
     return answers.of_json(call, await served.outward(changed.body), 200)
 
 

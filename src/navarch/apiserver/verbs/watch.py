@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from navarch.apiserver import documents, negotiation, streams, tables, watchers
 from navarch.apiserver.answers import Answer, Document, Sink, Stream
 from navarch.apiserver.call import Call
+from navarch.apiserver.history import Pasts
 from navarch.apiserver.negotiation import Accepted
 from navarch.apiserver.served import Served
-from navarch.apiserver.server import Server
+from navarch.apiserver.storage import Storage
 from navarch.apiserver.verbs import list as listing
 from navarch.apiserver.watch_cache import Entry, Event, Scope
 from navarch.apiserver.watchers import Frame
@@ -28,6 +29,16 @@ from navarch.machinery import codec, errors, field
 
 _BOOKMARK_SECONDS = 60.0
 _INITIAL_END = {"k8s.io/initial-events-end": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class Watches:
+    """What watches follow, and who follows."""
+
+    storage: Storage
+    turns: streams.Turns
+    pasts: Pasts
+    watchers: watchers.Watchers
 
 
 def framer(call: Call, served: Served, form: Accepted) -> Frame:
@@ -48,24 +59,24 @@ def _line(kind: str, body: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (kind.encode(), body)
 
 
-async def handle(call: Call, served: Served, server: Server) -> Answer:
+async def handle(watches: Watches, call: Call, served: Served) -> Answer:
     scope = listing.scope_of(call, served)
     timeout = listing.timeout_seconds(call)
     form = negotiation.accepted(call, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
     initial, version, bookmarks = _start(call)
     if not call.query.get("resourceVersion"):
-        await server.storage.fresh()
-    if version > server.storage.revision:
-        raise listing.too_large(version, server.storage.revision)
-    reached = version or server.storage.revision
+        await watches.storage.fresh()
+    if version > watches.storage.revision:
+        raise listing.too_large(version, watches.storage.revision)
+    reached = version or watches.storage.revision
     past: list[Event] = []
     try:
         if not initial:
-            past, reached = await _past(served, server, reached)
+            past, reached = await _past(served, watches, reached)
     except errors.Expired as error:
         return Document(_expired(error))
     ends = call.query.get("sendInitialEvents") == "true" and bookmarks
-    return Stream(_Watch(served, server, scope, form, framer(call, served, form), initial, past, reached, ends, bookmarks, timeout).run)
+    return Stream(_Watch(served, watches, scope, form, framer(call, served, form), initial, past, reached, ends, bookmarks, timeout).run)
 
 
 @dataclass(slots=True)
@@ -73,7 +84,7 @@ class _Watch:
     """One watch. It begins with what there is (`initial`), or with the events of the past up to the revision `reached`."""
 
     served: Served
-    server: Server
+    watches: Watches
     scope: Scope
     form: Accepted
     frame: Frame
@@ -87,17 +98,17 @@ class _Watch:
     timeout: int
 
     async def run(self, sink: Sink) -> None:
-        served, server = self.served, self.server
-        watcher = watchers.Watcher(sink, self.frame, server.watchers)
+        served, watches = self.served, self.watches
+        watcher = watchers.Watcher(sink, self.frame, watches.watchers)
         try:
             while not self.initial and (late := served.cache.since(self.reached)) is None:
-                more, self.reached = await _past(served, server, self.reached)
+                more, self.reached = await _past(served, watches, self.reached)
                 self.past += more
         except errors.Expired as error:
             await sink.send(_expired(error))
             return
         # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
-        revision = server.storage.revision
+        revision = watches.storage.revision
         past, self.past = [*self.past, *(() if self.initial else late or ())], []
         view = served.view
         entries = [] if not self.initial else served.cache.candidates(self.scope) if view is None else view.candidates(self.scope)
@@ -106,11 +117,11 @@ class _Watch:
             leave = served.cache.join(self.scope, watcher.receive)
         else:
             leave = view.join(self.scope, watcher, revision)
-        server.watchers.add(watcher)
+        watches.watchers.add(watcher)
         try:
             if view is not None:
-                entries = await view.initial(self.scope, entries, server.turns)
-                watcher.hold_first(self._selected(await view.events(past, server.turns)))
+                entries = await view.initial(self.scope, entries, watches.turns)
+                watcher.hold_first(self._selected(await view.events(past, watches.turns)))
             del past
             if self.initial:
                 await self._write_initial(sink, entries)
@@ -122,7 +133,7 @@ class _Watch:
             watcher.fail(error)
         finally:
             leave()
-            server.watchers.discard(watcher)
+            watches.watchers.discard(watcher)
         if watcher.error is not None:
             await sink.send(_line("ERROR", codec.encode(watcher.error.status)))
 
@@ -135,7 +146,7 @@ class _Watch:
         scope = self.scope
         matching = entries if not scope.cost else (entry for entry in entries if scope.matches(entry))
         parts = (self.frame("ADDED", Event(entry.version, entry.key, entry, None)) for entry in matching)
-        async for piece in streams.pieces(parts, self.server.turns):
+        async for piece in streams.pieces(parts, self.watches.turns):
             async with asyncio.timeout(watchers.STUCK_SECONDS):
                 await sink.send(piece)
 
@@ -145,24 +156,24 @@ class _Watch:
         end = loop.time() + (self.timeout or random.randint(1800, 3600))
         bookmark = loop.time() + _BOOKMARK_SECONDS
         while not watcher.over and (now := loop.time()) < end:
-            await watcher.drain(self.server.turns)
+            await watcher.drain(self.watches.turns)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(end, bookmark) - now):
                     await watcher.wake.wait()
             watcher.wake.clear()
             if self.served.view is not None:
-                await self.served.view.advance(self.server.turns)
+                await self.served.view.advance(self.watches.turns)
             if loop.time() >= min(bookmark, end):
                 bookmark = loop.time() + _BOOKMARK_SECONDS
                 if self.bookmarks and watcher.live and not watcher.closed:
-                    watcher.write(_bookmark(self.served, self.server.storage.revision, self.form))
+                    watcher.write(_bookmark(self.served, self.watches.storage.revision, self.form))
 
 
-async def _past(served: Served, server: Server, revision: int) -> tuple[list[Event], int]:
+async def _past(served: Served, watches: Watches, revision: int) -> tuple[list[Event], int]:
     """The events after a revision that the cache has forgotten, and up to which they are. Expired when they are not kept."""
     if served.cache.since(revision) is not None:
         return [], revision
-    return await server.pasts.of(served.cache).since(revision)
+    return await watches.pasts.of(served.cache).since(revision)
 
 
 def _start(call: Call) -> tuple[bool, int, bool]:

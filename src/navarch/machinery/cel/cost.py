@@ -214,6 +214,8 @@ class _Coster:
     # ---- nodes -----------------------------------------------------------------------------------------------------
 
     def select(self, node: Select) -> Range:
+        if node.whole is not None:
+            return ONE
         total = self.cost(node.operand)
         if node.test:
             return total

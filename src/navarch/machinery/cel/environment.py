@@ -63,7 +63,8 @@ class Environment:
     """Types that may be written as `Name{…}`."""
 
     def extended(self, variables: Mapping[str, Type] = types.NO_TYPES, objects: Mapping[str, Type] = types.NO_TYPES) -> Environment:
-        return replace(self, variables={**self.variables, **variables}, objects={**self.objects, **objects})
+        """With more variables; `objects` stand in the place of those it had."""
+        return replace(self, variables={**self.variables, **variables}, objects=objects or self.objects)
 
 
 def of(libraries: Iterable[Library]) -> Environment:

@@ -195,9 +195,8 @@ class _Compiler:
     # ---- selecting -------------------------------------------------------------------------------------------------
 
     def select(self, node: Select) -> Compiled:
-        if _is_type_name(node, self):
-            held = TypeValue(_qualified(node))
-            return (lambda frame: held), 0
+        if (whole := node.whole) is not None:
+            return self.ident(whole)
         run, cost = self.compile(node.operand)
         name = schema_values.raw_name(node.operand.type, node.field)
         if node.test:
@@ -738,18 +737,6 @@ def _starts(node: Node) -> int:
     """One, where something is selected from what is computed: cel-go looks that up as a variable without a name."""
     conditional = isinstance(node, Call) and node.function == "_?_:_"
     return 0 if isinstance(node, Ident) or _selects(node) or conditional else 1
-
-
-def _is_type_name(node: Select, compiler: _Compiler) -> bool:
-    """`google.protobuf.Timestamp`: the checker left such names alone."""
-    return node.operand.type is None and not node.test
-
-
-def _qualified(node: Node) -> str:
-    if isinstance(node, Select):
-        return f"{_qualified(node.operand)}.{node.field}"
-    assert isinstance(node, Ident)
-    return node.name
 
 
 # ---- calling -------------------------------------------------------------------------------------------------------

@@ -61,6 +61,22 @@ class Select(Node):
     def parts(self) -> Iterator[Node]:
         yield self.operand
 
+    @property
+    def whole(self) -> Ident | None:
+        """The variable or type whose name has a dot that this stands for, once checked: the checker did not look at its parts."""
+        if self.test or self.type is None or self.operand.type is not None:
+            return None
+        names = [self.field]
+        node = self.operand
+        while isinstance(node, Select):
+            names.append(node.field)
+            node = node.operand
+        if not isinstance(node, Ident):
+            return None
+        made = Ident(self.at, ".".join([node.name.removeprefix("."), *reversed(names)]))
+        made.type = self.type
+        return made
+
 
 class Call(Node):
     """A function or operator. `overloads`: the ids of those that may be meant, once checked."""

@@ -33,6 +33,10 @@ class DoesNotApply(Exception):
     """Why an operation cannot be done."""
 
 
+class TestFailed(DoesNotApply):
+    """A `test` that does not hold."""
+
+
 def apply(document: Any, patch: Any) -> Any:
     """The document after the patch. BadRequest, RequestEntityTooLarge, Invalid."""
     state = _Patching(document)
@@ -106,7 +110,7 @@ class _Patching:
                 self._put(path, self._copy(get(self.document, text(operation, "from"))), insert=True)
             case "test":
                 if not same(self.document if path == "" else get(self.document, path), value):
-                    raise DoesNotApply(f"testing value {path} failed: test failed")
+                    raise TestFailed(f"testing value {path} failed: test failed")
             case kind:
                 raise DoesNotApply(f"Unexpected kind: {kind}")
 

@@ -102,7 +102,7 @@ def test_the_cost_is_kept_to(text: str, _: Any, cost: int, __: Any) -> None:
 
 
 def test_the_type_that_is_wanted() -> None:
-    with pytest.raises(expressions.CompileError, match=r"^must evaluate to bool$"):
+    with pytest.raises(expressions.CompileError, match=r"^must evaluate to bool but got int$"):
         expressions.compile("1", ENVIRONMENT, (types.BOOL,))
     with pytest.raises(expressions.CompileError, match=r"^as I say$"):
         expressions.compile("i", ENVIRONMENT, (types.BOOL,), must="as I say")
