@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from navarch.apiserver import background
 from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.admission.matching import Matched
-from navarch.apiserver.authn.users import User
+from navarch.apiserver.authn.users import User, authenticated
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question, field_requirements
 from navarch.apiserver.served import Catalog
@@ -45,7 +45,7 @@ class Request:
         self._namespace: Tree | None = None
 
     def inputs(self, matched: Matched, params: Tree | None = None, ask: Ask | None = None) -> Inputs:
-        """The variables, for a policy that names the resource as `matched` has it."""
+        """The variables, for whoever names the resource as `matched` has it."""
         attributes = self.attributes
         asking = ask or self.ask
         resource = attributes.served.resource
@@ -56,10 +56,16 @@ class Request:
             "namespaceObject": self.namespace_object,
             "authorizer": lambda: authorization.authorizer(asking),
             "authorizer.requestResource": lambda: authorization.request_resource(
-                asking, resource.group, resource.plural, attributes.subresource, attributes.namespace, attributes.name
+                asking, resource.group, resource.plural, attributes.subresource, namespace_of(attributes), attributes.name
             ),
         }
         return Inputs(makers, params=params)
+
+    def of_conditions(self, matched: Matched, params: Tree | None, ask: Ask) -> Inputs:
+        """The variables of match conditions: these see no namespace."""
+        made = self.inputs(matched, params, ask)
+        made["namespaceObject"] = None
+        return made
 
     def tree(self, matched: Matched, *, old: bool) -> Tree | None:
         """The object in the version of `matched`, with its kind; None where there is none."""
@@ -126,8 +132,8 @@ class Request:
 
 
 def _service_account(namespace: str, name: str) -> User:
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
-    return User(f"system:serviceaccount:{namespace}:{name}", groups)
+    full = f"system:serviceaccount:{namespace}:{name}"
+    return User(full, authenticated(full, ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")))
 
 
 def tree_of(attributes: Attributes, matched: Matched, obj: Any) -> Tree | None:
@@ -146,7 +152,6 @@ def request_of(attributes: Attributes, matched: Matched) -> Tree:
     """`request`: as AdmissionRequest has it, without the objects; what is empty is left out."""
     resource, asked, user = matched.served.resource, attributes.served.resource, attributes.user
     made: Tree = {
-        "uid": "",
         "kind": matched.kind._asdict(),
         "resource": {"group": resource.group, "version": resource.version, "resource": resource.plural},
         "requestKind": attributes.kind._asdict(),
@@ -154,15 +159,28 @@ def request_of(attributes: Attributes, matched: Matched) -> Tree:
         "operation": attributes.operation,
         "userInfo": user_of(user),
         "dryRun": attributes.dry_run,
-        "options": None if attributes.options is None else codec.to_tree(attributes.options),
+        "options": _options(attributes),
     }
     if attributes.subresource:
         made["subResource"] = made["requestSubResource"] = attributes.subresource
     if attributes.name:
         made["name"] = attributes.name
-    namespace = attributes.name if attributes.key == _NAMESPACES else attributes.namespace
-    if namespace:
+    if namespace := namespace_of(attributes):
         made["namespace"] = namespace
+    return made
+
+
+def namespace_of(attributes: Attributes) -> str:
+    """A namespace is in itself, as far as admission is concerned."""
+    return attributes.namespace or (attributes.name if attributes.key == _NAMESPACES else "")
+
+
+def _options(attributes: Attributes) -> Tree | None:
+    if attributes.options is None:
+        return None
+    made = codec.to_tree(attributes.options)
+    if not made.get("kind"):
+        made |= {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
     return made
 
 

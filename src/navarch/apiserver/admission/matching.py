@@ -120,33 +120,36 @@ class Constraints:
         """ApiError when the namespace is not there whose labels matter."""
         if not self.objects.empty and not (_selects(self.objects, attributes.obj) or _selects(self.objects, attributes.old)):
             return None
-        if self.excluded and self._by_rules(self.excluded, attributes, catalog) is not None:
+        if self.excluded and by_rules(self.excluded, self.equivalent, attributes, catalog) is not None:
             return None
-        found = self._whole(attributes) if self.everything and not self.rules else self._by_rules(self.rules, attributes, catalog)
+        found = _whole(attributes) if self.everything and not self.rules else by_rules(self.rules, self.equivalent, attributes, catalog)
         if found is None or not self._in_namespaces(attributes, catalog):
             return None
         return found
-
-    @staticmethod
-    def _whole(attributes: Attributes) -> Matched:
-        return Matched(attributes.served, attributes.kind)
-
-    def _by_rules(self, rules: Sequence[Rule], attributes: Attributes, catalog: Catalog) -> Matched | None:
-        if any(one.matches(attributes.served, attributes) for one in rules):
-            return self._whole(attributes)
-        if not self.equivalent:
-            return None
-        others = catalog.equivalents(attributes.served)
-        for one in rules:
-            for served in others:
-                if one.matches(served, attributes):
-                    return Matched(served, attributes.kind_in(served))
-        return None
 
     def _in_namespaces(self, attributes: Attributes, catalog: Catalog) -> bool:
         if self.namespaces.empty or (not attributes.namespace and attributes.key != ("", "namespaces")):
             return True
         return self.namespaces.matches(namespace_labels(attributes, catalog))
+
+
+def _whole(attributes: Attributes) -> Matched:
+    return Matched(attributes.served, attributes.kind)
+
+
+def by_rules(rules: Sequence[Rule], equivalent: bool, attributes: Attributes, catalog: Catalog) -> Matched | None:
+    """By what name rules match a request. `equivalent`: they may name another version of the resource; those that come first decide."""
+    if any(one.matches(attributes.served, attributes) for one in rules):
+        return _whole(attributes)
+    if not equivalent:
+        return None
+    subresource = attributes.subresource
+    others = [o for o in catalog.equivalents(attributes.served) if not subresource or subresource in o.resource.subresources]
+    for one in rules:
+        for served in others:
+            if one.matches(served, attributes):
+                return Matched(served, attributes.kind_in(served))
+    return None
 
 
 def namespace_labels(attributes: Attributes, catalog: Catalog) -> dict[str, str]:

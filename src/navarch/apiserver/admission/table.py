@@ -101,7 +101,7 @@ def _registered(parts: Parts, plural: str) -> Registered:
 
 
 def _caller(parts: Parts, step: str) -> Caller:
-    return Caller(step, parts.calls, parts.catalog.of("", "namespaces"), parts.authorizer, parts.metrics.webhooks)
+    return Caller(step, parts.calls, parts.catalog, parts.authorizer, parts.metrics.webhooks)
 
 
 def policies_that_mutate(parts: Parts) -> Run:

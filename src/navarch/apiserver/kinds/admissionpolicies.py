@@ -16,6 +16,7 @@ from navarch.api.admissionregistration import v1 as admission_v1
 from navarch.apiserver.kinds import checks
 from navarch.apiserver.kinds.checks import Found
 from navarch.machinery import codec, field, names
+from navarch.machinery.cel import admission
 from navarch.machinery.cel.admission import Compiled, Compiler
 
 MOST_CONDITIONS = 64
@@ -234,14 +235,14 @@ def match_conditions(found: Found, at: str, conditions: Sequence[admission_v1.Ma
     """The match conditions of a policy or webhook. `params`: they may speak of them."""
     if len(conditions or ()) > MOST_CONDITIONS:
         found.append(field.too_many(at, len(conditions or ()), MOST_CONDITIONS))
-    compiler = Compiler(params=params, composed=False)
+    compiled = Compiler(params=True, composed=False).condition if params else admission.condition
     seen: set[str] = set()
-    for i, condition in enumerate(conditions or ()):
+    for i, condition in enumerate((conditions or ())[:MOST_CONDITIONS]):
         text, name = (condition.expression or "").strip(), condition.name or ""
         if not text:
             found.append(field.required(f"{at}[{i}].expression"))
         else:
-            _compiles(found, f"{at}[{i}].expression", compiler.condition(text))
+            _compiles(found, f"{at}[{i}].expression", compiled(text))
         if not name:
             found.append(field.required(f"{at}[{i}].name"))
             continue

@@ -16,13 +16,11 @@ from navarch.apiserver.kinds import admissionpolicies as policies
 from navarch.apiserver.kinds import checks
 from navarch.apiserver.kinds.checks import Found
 from navarch.machinery import field, names
-from navarch.machinery.cel import admission
 
 AnyHook = admission_v1.ValidatingWebhook | admission_v1.MutatingWebhook
 AnyConfiguration = admission_v1.ValidatingWebhookConfiguration | admission_v1.MutatingWebhookConfiguration
 _EVERY_SIDE_EFFECT, _NO_SIDE_EFFECTS = ("None", "NoneOnDryRun", "Some", "Unknown"), ("None", "NoneOnDryRun")
 _REVIEW_VERSIONS = ("v1", "v1beta1")
-_MOST_CONDITIONS = 64
 _URL_FORM = "; desired format: https://host[/path]"
 
 
@@ -115,7 +113,7 @@ def _hook(found: Found, at: str, hook: AnyHook, held: _Held) -> None:
         checks.one_of(found, f"{at}.reinvocationPolicy", hook.reinvocationPolicy, ("IfNeeded", "Never"), required=False)
     _client(found, f"{at}.clientConfig", hook.clientConfig)
     if held.conditions:
-        _conditions(found, f"{at}.matchConditions", hook.matchConditions or ())
+        policies.match_conditions(found, f"{at}.matchConditions", hook.matchConditions)
 
 
 def _qualified_name(found: Found, at: str, name: str) -> None:
@@ -205,25 +203,3 @@ def _review_versions(found: Found, at: str, versions: Sequence[str], held: _Held
         found += (field.invalid(f"{at}[{i}]", version, problem) for problem in names.dns_label_1035(version))
     if held.known_review and not seen & set(_REVIEW_VERSIONS):
         found.append(field.invalid(at, list(versions), f"must include at least one of {', '.join(_REVIEW_VERSIONS)}"))
-
-
-def _conditions(found: Found, at: str, conditions: Sequence[admission_v1.MatchCondition]) -> None:
-    """Match conditions: each a named expression that compiles."""
-    if len(conditions) > _MOST_CONDITIONS:
-        found.append(field.too_many(at, len(conditions), _MOST_CONDITIONS))
-        conditions = conditions[:_MOST_CONDITIONS]
-    seen: set[str] = set()
-    for i, condition in enumerate(conditions):
-        text = (condition.expression or "").strip()
-        compiled = admission.compiled(text) if text else ""
-        if not text:
-            found.append(field.required(f"{at}[{i}].expression"))
-        elif isinstance(compiled, str):
-            found.append(field.invalid(f"{at}[{i}].expression", text, compiled))
-        if not condition.name:
-            found.append(field.required(f"{at}[{i}].name"))
-            continue
-        checks.qualified(found, f"{at}[{i}].name", condition.name)
-        if condition.name in seen:
-            found.append(field.duplicate(f"{at}[{i}].name", condition.name))
-        seen.add(condition.name)

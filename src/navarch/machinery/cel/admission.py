@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from navarch.machinery.cel import expressions, libraries, patches, types
@@ -179,10 +179,13 @@ class Compiler:
 
 
 @functools.lru_cache(4096)
-def compiled(text: str) -> Expression | str:
-    """A webhook's match condition, or why there is none. Remembered: what is checked when it is written is needed when it counts."""
-    found = Compiler(params=False, composed=False).condition(text)
-    return found.expression if found.expression is not None else found.error
+def _condition(text: str) -> Compiled:
+    return Compiler(params=False, composed=False).condition(text)
+
+
+def condition(text: str, name: str = "") -> Compiled:
+    """A webhook's match condition. Remembered: what is checked when it is written is needed when it counts."""
+    return replace(_condition(text.strip()), name=name)
 
 
 def _base(params: bool, authorizer: bool, patch: bool) -> Environment:

@@ -274,7 +274,7 @@ class Mutating:
         policy = invocation.policy
 
         def work(ask: Ask, patience: int | None) -> admission.Match:
-            held, inputs = policy.compiled, request.inputs(invocation.matched, invocation.params, ask)
+            held, inputs = policy.compiled, request.of_conditions(invocation.matched, invocation.params, ask)
             return admission.match(held.conditions, inputs, held.variables, ignore=policy.ignore, patience=patience)
 
         if not policy.compiled.conditions:

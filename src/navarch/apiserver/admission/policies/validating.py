@@ -99,14 +99,15 @@ class Decided:
 
 def decide(policy: Validations, ignore: bool, make: Callable[[], Inputs], patience: int | None) -> Decided:
     """`ignore`: the failure policy. `make` gives the inputs, anew for each list of expressions: variables are evaluated for each. Impatient."""
-    inputs = make()
     if policy.conditions:
-        matched = admission.match(policy.conditions, inputs, policy.variables, ignore=ignore, patience=patience)
+        seen = make()
+        seen["namespaceObject"] = None  # match conditions see none
+        matched = admission.match(policy.conditions, seen, policy.variables, ignore=ignore, patience=patience)
         if matched.error:
             return Decided([Failure(matched.error)])
         if not matched.matches:
             return Decided()
-    evaluation = Evaluation(inputs, policy.variables, BUDGET, patience)
+    evaluation = Evaluation(make(), policy.variables, BUDGET, patience)
     try:
         results = evaluation.all([v.condition for v in policy.validations])
     except OutOfBudget as error:

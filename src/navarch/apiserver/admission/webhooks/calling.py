@@ -13,19 +13,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from navarch.apiserver import background
+from navarch.apiserver.admission import matching
 from navarch.apiserver.admission.attributes import Attributes
-from navarch.apiserver.admission.webhooks import conditions, metrics, review
+from navarch.apiserver.admission.expressions import namespace_of
+from navarch.apiserver.admission.matching import Matched
+from navarch.apiserver.admission.webhooks import metrics, review
 from navarch.apiserver.admission.webhooks.hooks import Hook
 from navarch.apiserver.admission.webhooks.metrics import WebhookMetrics
 from navarch.apiserver.admission.webhooks.registered import Candidate
 from navarch.apiserver.admission.webhooks.review import Response
-from navarch.apiserver.admission.webhooks.versions import Variables, Versions, namespace_of
+from navarch.apiserver.admission.webhooks.versions import Versions
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.extensions import answers
 from navarch.apiserver.extensions.answers import Undecodable
 from navarch.apiserver.extensions.clients import Answer, Calls, Failed, Target
-from navarch.apiserver.served import Served
+from navarch.apiserver.served import Catalog
 from navarch.machinery import errors, goform
+from navarch.machinery.cel import admission
+from navarch.machinery.cel.functions.authorization import Ask
 from navarch.machinery.selectors import Selector
 
 _log = logging.getLogger(__name__)
@@ -58,7 +63,7 @@ class Caller:
 
     step: str
     calls: Calls
-    namespaces: Served
+    catalog: Catalog
     authorizer: Authorizer
     metrics: WebhookMetrics
     waiting: Counter[str] = field(default_factory=Counter)
@@ -82,30 +87,27 @@ class Caller:
         return any(selector.matches(metadata.labels) for metadata in held if metadata is not None)
 
     def _selects_namespace(self, selector: Selector, attributes: Attributes) -> bool:
-        if attributes.key[1] == "namespaces" and not attributes.subresource and attributes.operation in ("CREATE", "UPDATE"):
-            return selector.matches(attributes.obj.metadata.labels)
-        namespace = namespace_of(attributes)
-        if not namespace:
+        if not namespace_of(attributes) and attributes.key != ("", "namespaces"):
             return True
-        entry = self.namespaces.cache.get(namespace)
-        if entry is None:
-            raise errors.not_found("", "namespaces", namespace)
-        return selector.matches(entry.labels)
+        return selector.matches(matching.namespace_labels(attributes, self.catalog))
 
     async def _conditions_hold(self, candidate: Candidate, versions: Versions) -> bool:
         hook, attributes = candidate.hook, versions.attributes
-        variables = Variables(versions, candidate.served, candidate.kind, self.authorizer)
+        request, matched = versions.seen(self.catalog, self.authorizer), Matched(candidate.served, candidate.kind)
+
+        def work(ask: Ask, patience: int | None) -> admission.Match:
+            inputs = request.of_conditions(matched, None, ask)
+            return admission.match(hook.conditions, inputs, {}, ignore=hook.ignores_failures, patience=patience)
+
         began = time.perf_counter()
-        size = 0 if conditions.asks(hook.conditions) else max(len(versions.new(candidate.served)), len(versions.old(candidate.served)))
-        outcome = await background.run(size, conditions.evaluate, hook.conditions, variables)
-        seconds, excluded = time.perf_counter() - began, bool(outcome.excluded_by)
-        self.metrics.conditions(hook.name, self.step, attributes.operation, seconds, excluded=excluded, failed=bool(outcome.errors))
-        if not outcome.errors or hook.ignores_failures:
+        outcome = await request.evaluated(work)
+        seconds, excluded = time.perf_counter() - began, bool(outcome.failed)
+        self.metrics.conditions(hook.name, self.step, attributes.operation, seconds, excluded=excluded, failed=bool(outcome.errors and not excluded))
+        if not outcome.error:
             return outcome.matches
-        why = outcome.errors[0] if len(outcome.errors) == 1 else f"[{', '.join(dict.fromkeys(outcome.errors))}]"
-        _log.warning("match conditions of webhook %s failed, failing closed: %s", hook.name, why)
+        _log.warning("match conditions of webhook %s failed, failing closed: %s", hook.name, outcome.error)
         resource = attributes.served.resource
-        raise errors.forbidden(resource.group, resource.plural, attributes.name, why)
+        raise errors.forbidden(resource.group, resource.plural, attributes.name, outcome.error)
 
     # ---- what it answers -----------------------------------------------------------------------------------------------
 

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from navarch.api.admissionregistration import v1 as admission_v1
-from navarch.api.meta import v1 as meta_v1
-from navarch.apiserver.admission.webhooks import conditions, rules
-from navarch.apiserver.admission.webhooks.conditions import Condition
-from navarch.apiserver.admission.webhooks.rules import Rule
+from navarch.apiserver.admission import matching
+from navarch.apiserver.admission.matching import Rule
 from navarch.apiserver.extensions import clients
 from navarch.apiserver.extensions.clients import Target
-from navarch.machinery import selectors
+from navarch.machinery.cel import admission
+from navarch.machinery.cel.admission import Compiled
 from navarch.machinery.selectors import Selector
 
 AnyConfiguration = admission_v1.MutatingWebhookConfiguration | admission_v1.ValidatingWebhookConfiguration
@@ -39,7 +38,7 @@ class Hook:
     rules: tuple[Rule, ...]
     namespaces: Selector
     objects: Selector
-    conditions: tuple[Condition, ...]
+    conditions: tuple[Compiled, ...]
     equivalent: bool
     ignores_failures: bool
     seconds: float
@@ -69,10 +68,10 @@ def _compiled(webhook: AnyWebhook, configuration: str, uid: str) -> Hook:
         uid=uid,
         configuration=configuration,
         name=webhook.name or "",
-        rules=tuple(rules.compiled(rule) for rule in webhook.rules or ()),
-        namespaces=_selector(webhook.namespaceSelector),
-        objects=_selector(webhook.objectSelector),
-        conditions=conditions.compiled(webhook.matchConditions or ()),
+        rules=tuple(matching.rule(rule) for rule in webhook.rules or ()),
+        namespaces=matching.selector(webhook.namespaceSelector),
+        objects=matching.selector(webhook.objectSelector),
+        conditions=tuple(admission.condition(c.expression or "", c.name or "") for c in webhook.matchConditions or ()),
         equivalent=webhook.matchPolicy == "Equivalent",
         ignores_failures=webhook.failurePolicy == "Ignore",
         seconds=float(webhook.timeoutSeconds or 10),
@@ -81,10 +80,6 @@ def _compiled(webhook: AnyWebhook, configuration: str, uid: str) -> Hook:
         review=next((v for v in webhook.admissionReviewVersions or () if v in REVIEW_VERSIONS), None),
         target=_target(webhook.clientConfig or admission_v1.WebhookClientConfig()),
     )
-
-
-def _selector(held: meta_v1.LabelSelector | None) -> Selector:
-    return selectors.EVERYTHING if held is None else selectors.from_object(held)
 
 
 def _target(config: admission_v1.WebhookClientConfig) -> Target | str:
