@@ -20,13 +20,13 @@ from navarch.store.interface import (
     Change,
     Committed,
     Compacted,
+    Complete,
     Conflict,
     Delete,
     FutureRevision,
     Piece,
     Put,
     Record,
-    Store,
     StoreClosed,
 )
 from navarch.store.memory import Memory
@@ -55,9 +55,9 @@ class Clock:
 
 
 @contextlib.asynccontextmanager
-async def opened(kind: str, directory: str, clock: Clock | None = None) -> AsyncIterator[Store]:
+async def opened(kind: str, directory: str, clock: Clock | None = None) -> AsyncIterator[Complete]:
     clock = clock or Clock()
-    store: Store
+    store: Complete
     if kind == "memory":
         store = Memory(wall=clock.wall, steady=clock.steady)
     else:
@@ -74,7 +74,7 @@ async def opened(kind: str, directory: str, clock: Clock | None = None) -> Async
 KINDS = ["memory", "sqlite", "sqlite-small-cache"]
 
 
-def run(kind: str, body: Callable[[Store, Clock], Awaitable[None]]) -> None:
+def run(kind: str, body: Callable[[Complete, Clock], Awaitable[None]]) -> None:
     async def inner() -> None:
         clock = Clock()
         with tempfile.TemporaryDirectory() as directory:
@@ -152,7 +152,7 @@ SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[Healt
 @SETTINGS
 @given(history=histories, compact_at=st.integers(0, 25), watch_from=st.integers(1, 25))
 def test_a_history_means_what_the_model_says(kind: str, history: list[list[tuple[str, str, bytes, str]]], compact_at: int, watch_from: int) -> None:
-    async def body(store: Store, clock: Clock) -> None:
+    async def body(store: Complete, clock: Clock) -> None:
         model = Model()
         heard: list[Change] = []
         store.subscribe(heard.extend)
@@ -178,7 +178,7 @@ def test_a_history_means_what_the_model_says(kind: str, history: list[list[tuple
     run(kind, body)
 
 
-async def collect(store: Store, start: str, end: str, after: int, last: Callable[[Change], bool]) -> list[Change]:
+async def collect(store: Complete, start: str, end: str, after: int, last: Callable[[Change], bool]) -> list[Change]:
     found: list[Change] = []
     async for changes in store.watch(start, end, after):
         found += changes
@@ -187,7 +187,7 @@ async def collect(store: Store, start: str, end: str, after: int, last: Callable
     return found
 
 
-async def pieces(store: Store, start: str, end: str, after: int) -> list[Change]:
+async def pieces(store: Complete, start: str, end: str, after: int) -> list[Change]:
     """All changes after a revision, as `changes` brings them."""
     found: list[Change] = []
     while after < await store.revision():
@@ -200,7 +200,7 @@ async def pieces(store: Store, start: str, end: str, after: int) -> list[Change]
     return found
 
 
-async def check_reads(store: Store, model: Model, oldest: int) -> None:
+async def check_reads(store: Complete, model: Model, oldest: int) -> None:
     assert await store.oldest() == oldest
     assert await store.revision() == model.revision
     for revision in range(oldest, model.revision + 1):
@@ -225,7 +225,7 @@ async def check_reads(store: Store, model: Model, oldest: int) -> None:
         await store.get("/a", model.revision + 1)
 
 
-async def check_watch(store: Store, model: Model, after: int) -> None:
+async def check_watch(store: Complete, model: Model, after: int) -> None:
     wanted = [change for changes in model.changes[after + 1 :] for change in changes if "/b" <= change.key < "/u"]
     if wanted:
         assert await collect(store, "/b", "/u", after, lambda change: change == wanted[-1]) == wanted
@@ -245,7 +245,7 @@ async def check_watch(store: Store, model: Model, after: int) -> None:
 @SETTINGS
 @given(history=histories)
 def test_transactions_sent_without_waiting_take_effect_in_the_order_of_the_calls(kind: str, history: list[list[tuple[str, str, bytes, str]]]) -> None:
-    async def body(store: Store, clock: Clock) -> None:
+    async def body(store: Complete, clock: Clock) -> None:
         model = Model()
         sent = []
         for planned in history:
@@ -269,7 +269,7 @@ def test_transactions_sent_without_waiting_take_effect_in_the_order_of_the_calls
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_expired_keys_are_deleted_as_ordinary_revisions(kind: str) -> None:
-    async def body(store: Store, clock: Clock) -> None:
+    async def body(store: Complete, clock: Clock) -> None:
         await store.txn(Put("/events/1", b"one", ttl=10), Put("/events/2", b"two", ttl=60), Put("/kept", b""))
         await store.txn(Put("/events/3", b"three", ttl=10))
         await store.txn(Put("/events/3", b"renewed", ttl=100))
@@ -284,7 +284,7 @@ def test_expired_keys_are_deleted_as_ordinary_revisions(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_time_maps_to_the_revision_that_was_current(kind: str) -> None:
-    async def body(store: Store, clock: Clock) -> None:
+    async def body(store: Complete, clock: Clock) -> None:
         start = clock.now
         for n in range(20):
             clock.advance(10)
@@ -306,7 +306,7 @@ def test_a_time_maps_to_the_revision_that_was_current(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_cannot_be_stored_is_refused_before_anything_is_done(kind: str) -> None:
-    async def body(store: Store, clock: Clock) -> None:
+    async def body(store: Complete, clock: Clock) -> None:
         for ops in ([], [Put("/a", b""), Delete("/a")], [Put("", b"")], [Put("/\0", b"")], [Put("/\ud800", b"")]):
             with pytest.raises(ValueError):
                 await store.txn(*ops)
@@ -320,7 +320,7 @@ def test_what_cannot_be_stored_is_refused_before_anything_is_done(kind: str) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_slow_watcher_loses_nothing_and_a_closed_store_says_so(kind: str) -> None:
-    async def body(store: Store, clock: Clock) -> None:
+    async def body(store: Complete, clock: Clock) -> None:
         watch = store.watch("/", END, 1)
         await store.txn(Put("/first", b""))
         assert (await anext(watch))[0].key == "/first"
@@ -344,7 +344,7 @@ def test_a_slow_watcher_loses_nothing_and_a_closed_store_says_so(kind: str) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_large_ranges_and_transactions(kind: str) -> None:
-    async def body(store: Store, clock: Clock) -> None:
+    async def body(store: Complete, clock: Clock) -> None:
         await store.txn(*[Put(f"/{n:04}", bytes([n & 255, 0]) * 50) for n in range(1000)])
         for part in range(4):
             await store.txn(*[Put(f"/more/{part}/{n:04}", b"v") for n in range(1000)])
@@ -358,7 +358,7 @@ def test_large_ranges_and_transactions(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_of_the_past_brings_only_itself(kind: str) -> None:
-    async def body(store: Store, clock: Clock) -> None:
+    async def body(store: Complete, clock: Clock) -> None:
         for part in range(4):
             await store.txn(*[Put(f"/pods/{n:05}", b"old") for n in range(part * 1000, part * 1000 + 1000)])
         old = await store.revision()

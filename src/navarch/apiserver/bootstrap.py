@@ -9,7 +9,8 @@ Upstream counterparts: pkg/controlplane/controller (systemnamespaces, kubernetes
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +23,15 @@ from navarch.api.scheduling import v1 as scheduling_v1
 from navarch.apiserver import writing
 from navarch.apiserver.authz import policy
 from navarch.apiserver.kinds.strategy import Obj
+from navarch.apiserver.numbers.repair import Repair
+from navarch.apiserver.numbers.services import DEFAULT
 from navarch.apiserver.options import Options
-from navarch.apiserver.served import Catalog
+from navarch.apiserver.served import Catalog, Served
 from navarch.apiserver.verbs.write import Writer, by_server
 from navarch.lib import inet
-from navarch.machinery import codec, errors
+from navarch.machinery import codec, errors, timestamps
 
+_log = logging.getLogger(__name__)
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
@@ -39,6 +43,7 @@ class Bootstrap:
     catalog: Catalog
     writer: Writer
     options: Options
+    repair: Repair
 
 
 async def run(cluster: Bootstrap) -> None:
@@ -48,6 +53,8 @@ async def run(cluster: Bootstrap) -> None:
         await reconcile_role(cluster, obj)
     for obj in _priority_classes():
         await ensure(cluster, obj)
+    await service_ranges(cluster)
+    await cluster.repair.everything()
     await _kubernetes_service(cluster)
 
 
@@ -141,8 +148,57 @@ def service_address(cidr: str) -> str:
     return str(next(ipaddress.ip_network(cidr).hosts()))
 
 
+async def service_ranges(cluster: Bootstrap) -> None:
+    """The ServiceCIDR of the flags, which is ready unless somebody says something else of it.
+
+    Upstream counterpart: pkg/controlplane/controller/defaultservicecidr.
+    """
+    cidrs = [c.strip() for c in cluster.options.service_cluster_ip_range.split(",") if c.strip()]
+    made = networking_v1.ServiceCIDR(metadata=meta_v1.ObjectMeta(name=DEFAULT), spec=networking_v1.ServiceCIDRSpec(cidrs=cidrs))
+    await ensure(cluster, made)
+    served = _served(cluster, made)
+    entry = served.cache.get(DEFAULT)
+    if entry is None:
+        return
+    held: networking_v1.ServiceCIDR = served.decode(entry.body)
+    if held.metadata is None or held.metadata.deletionTimestamp is not None:
+        return
+    known = (held.spec.cidrs or []) if held.spec else []
+    if len(cidrs) == 2 and known == cidrs[:1]:
+        spec = networking_v1.ServiceCIDRSpec(cidrs=cidrs)
+        await _set(cluster, served, DEFAULT, lambda obj: setattr(obj, "spec", spec))
+    elif known != cidrs:
+        _log.warning("the default ServiceCIDR %s does not match the flag --service-cluster-ip-range %s", known, cidrs)
+        return
+    conditions = (held.status.conditions or []) if held.status else []
+    if not any(c.type == "Ready" and c.status != "Unknown" for c in conditions):
+        status = networking_v1.ServiceCIDRStatus(conditions=[*(c for c in conditions if c.type != "Ready"), _ranges_ready()])
+        await _set(cluster, served, DEFAULT, lambda obj: setattr(obj, "status", status), "status")
+
+
+async def _set(cluster: Bootstrap, served: Served, name: str, change: Callable[[Obj], None], subresource: str = "") -> None:
+    """Changes a cluster-scoped object, or a part of it."""
+
+    async def make(old: Obj) -> Obj:
+        new = served.decode(codec.encode(old))
+        change(new)
+        return new
+
+    await cluster.writer.change(by_server(), served, name, "", make, subresource=subresource, patch=True)
+
+
+def _ranges_ready() -> meta_v1.Condition:
+    return meta_v1.Condition(
+        type="Ready",
+        status="True",
+        reason="",
+        message="Kubernetes default Service CIDR is ready",
+        lastTransitionTime=timestamps.seconds(writing.now()),
+    )
+
+
 async def _kubernetes_service(cluster: Bootstrap) -> None:
-    """The Service through which pods reach this cluster, its endpoints, and the range Services take their addresses from."""
+    """The Service through which pods reach this server, and its endpoints."""
     options = cluster.options
     first = service_address(options.service_cluster_ip_range)
     labels = {"component": "apiserver", "provider": "kubernetes"}
@@ -154,12 +210,6 @@ async def _kubernetes_service(cluster: Bootstrap) -> None:
     )  # fmt: skip
     metadata = meta_v1.ObjectMeta(name="kubernetes", namespace="default", labels=labels)
     await ensure(cluster, core_v1.Service(metadata=metadata, spec=spec, status=core_v1.ServiceStatus(loadBalancer=core_v1.LoadBalancerStatus())))
-    await ensure(
-        cluster,
-        networking_v1.ServiceCIDR(
-            metadata=meta_v1.ObjectMeta(name="kubernetes"), spec=networking_v1.ServiceCIDRSpec(cidrs=[options.service_cluster_ip_range])
-        ),
-    )
     address = options.advertise_address or options.bind_address
     parsed = inet.parse(address)
     if parsed is None or not inet.is_global_unicast(parsed):

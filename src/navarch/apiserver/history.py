@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import bisect
 
-from navarch.apiserver.storage import Storage
 from navarch.apiserver.streams import Turns
 from navarch.apiserver.watch_cache import Cache, Event
 from navarch.machinery import errors
@@ -28,8 +27,8 @@ _AT_ONCE = 256
 class Past:
     """What one cache has forgotten and somebody asked for: all events in `(begins, ends]`."""
 
-    def __init__(self, cache: Cache, storage: Storage, turns: Turns) -> None:
-        self._cache, self._storage, self._turns = cache, storage, turns
+    def __init__(self, cache: Cache, store: stores.History, turns: Turns) -> None:
+        self._cache, self._store, self._turns = cache, store, turns
         self._lock = asyncio.Lock()
         self._events: list[Event] = []
         self._begins = self._ends = 0
@@ -41,7 +40,7 @@ class Past:
         async with self._lock:
             self._keep()
             try:
-                if revision < (oldest := await self._storage.store.oldest()):
+                if revision < (oldest := await self._store.oldest()):
                     raise stores.Compacted(revision, oldest)
                 if self._events and revision < self._begins:
                     await self._read_before(revision)
@@ -72,7 +71,7 @@ class Past:
     async def _read(self, after: int) -> tuple[list[Event], int]:
         """The next events after a revision, and up to which they are all."""
         prefix = self._cache.prefix
-        piece = await self._storage.store.changes(prefix, f"{prefix[:-1]}0", after)
+        piece = await self._store.changes(prefix, f"{prefix[:-1]}0", after)
         found: list[Event] = []
         for at in range(0, len(piece.changes), _AT_ONCE):
             async with self._turns:
@@ -103,12 +102,12 @@ class Past:
 class Pasts:
     """The past of each cache, made when somebody asks for it."""
 
-    def __init__(self, storage: Storage, turns: Turns) -> None:
-        self._storage, self._turns = storage, turns
+    def __init__(self, store: stores.History, turns: Turns) -> None:
+        self._store, self._turns = store, turns
         self._of: dict[str, Past] = {}
 
     def of(self, cache: Cache) -> Past:
         past = self._of.get(cache.prefix)
         if past is None:
-            past = self._of[cache.prefix] = Past(cache, self._storage, self._turns)
+            past = self._of[cache.prefix] = Past(cache, self._store, self._turns)
         return past

@@ -22,11 +22,12 @@ from navarch.apiserver.http import connections
 from navarch.apiserver.http.forwarding import Sessions
 from navarch.apiserver.http.front import Front
 from navarch.apiserver.http.outbound import Outbound
+from navarch.apiserver.numbers import holders
 from navarch.apiserver.options import Options
 from navarch.apiserver.parts import Parts, make
 from navarch.lib import heap, pki, private, tasks, tls
 from navarch.machinery import errors
-from navarch.store.interface import Store, StoreFailed
+from navarch.store.interface import Complete, Readable, StoreFailed
 
 _log = logging.getLogger(__name__)
 _KEEP_SECONDS = 10.0
@@ -50,7 +51,7 @@ async def run(options: Options, ready: Callable[[], None] = lambda: None) -> Non
         await store.close()
 
 
-def _store(options: Options) -> Store:
+def _store(options: Options) -> Complete:
     if options.storage_backend == "memory":
         from navarch.store.memory import Memory
 
@@ -65,7 +66,7 @@ def _store(options: Options) -> Store:
 
 
 @contextlib.asynccontextmanager
-async def serving(options: Options, store: Store) -> AsyncIterator[Parts]:
+async def serving(options: Options, store: Readable) -> AsyncIterator[Parts]:
     """A server that is ready, over an open store; leaving the block stops it.
 
     For embedding: `options` name certificates that exist (`with_certificates`); with `secure_port` 0 it takes a free port, which
@@ -117,7 +118,7 @@ async def _load(parts: Parts) -> None:
     """Fills the caches, and what is derived from them, and follows the store from there."""
     parts.storage.listen(parts.authorizer.rbac.changed)
     await parts.storage.start()
-    parts.numbers.load(parts.catalog.of("", "services").cache)
+    parts.numbers.load(parts.catalog.caches[holders.RANGES], parts.catalog.caches[holders.ADDRESSES])
     parts.storage.listen(parts.numbers.changed)
     parts.authorizer.rbac.generation += 1
     parts.health.caches = True
@@ -133,8 +134,10 @@ async def _keep(parts: Parts) -> None:
             raise StoreFailed(failed.result())
         try:
             await bootstrap.namespaces(parts.bootstrap)
+            await bootstrap.service_ranges(parts.bootstrap)
+            await parts.bootstrap.repair.run()
         except errors.ApiError as error:
-            _log.warning("system namespaces: %s", error)
+            _log.warning("what every cluster has: %s", error)
 
 
 def _tls(options: Options) -> ssl.SSLContext:

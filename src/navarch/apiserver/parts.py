@@ -33,6 +33,8 @@ from navarch.apiserver.inflight import InFlight
 from navarch.apiserver.kinds.strategy import Kept
 from navarch.apiserver.kubelets import Kubelets
 from navarch.apiserver.metrics import Metrics
+from navarch.apiserver.numbers import holders
+from navarch.apiserver.numbers.repair import Repair
 from navarch.apiserver.numbers.services import Allocations
 from navarch.apiserver.options import Options
 from navarch.apiserver.served import Catalog
@@ -44,7 +46,7 @@ from navarch.apiserver.verbs import create, delete, get, list, patch, update, wa
 from navarch.apiserver.verbs.reviews import Reviews
 from navarch.apiserver.verbs.write import Writer
 from navarch.apiserver.watchers import Watchers
-from navarch.store.interface import Store
+from navarch.store.interface import Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class AdmissionParts:
     metrics: Metrics
 
 
-def make(options: Options, store: Store, transport: Transport) -> Parts:
+def make(options: Options, store: Readable, transport: Transport) -> Parts:
     """The parts over a store, not yet started. `transport`: how webhooks are reached. ValueError and OSError for options that cannot be meant."""
     _check_pair("--proxy-client-cert-file", options.proxy_client_cert_file, options.proxy_client_key_file)
     _check_token_expiration(options.service_account_max_token_expiration)
@@ -92,6 +94,9 @@ def make(options: Options, store: Store, transport: Transport) -> Parts:
     storage = Storage(store, catalog)
     metrics, health, turns, watchers = Metrics(catalog), Health(), Turns(), Watchers()
     numbers = Allocations(options.service_cluster_ip_range, options.service_node_port_range)
+    catalog.caches[numbers.held_ports.prefix] = numbers.held_ports
+    storage.alongside[holders.SERVICES] = numbers.alongside
+    repair = Repair(storage, numbers)
     kept = Kept(options.event_ttl, options.history_hours * 3600.0)
 
     issuer, authenticator = _authentication(options, catalog)
@@ -104,7 +109,7 @@ def make(options: Options, store: Store, transport: Transport) -> Parts:
 
     writer = Writer(storage, admission, numbers, kept)
     lists = list.Lists(storage, turns)
-    watches = watch.Watches(storage, turns, Pasts(storage, turns), watchers)
+    watches = watch.Watches(storage, turns, Pasts(storage.store, turns), watchers)
     proxies = proxy.Proxies(catalog, kubelets, writer)
     issuing = token.Tokens(catalog, writer, issuer, options.service_account_max_token_expiration)
     reviews = Reviews(authenticator, authorizer, catalog, storage, writer)
@@ -112,14 +117,14 @@ def make(options: Options, store: Store, transport: Transport) -> Parts:
     endpoints = Endpoints(catalog, storage, issuer, metrics, address, health)
 
     verbs: Mapping[str, Verb] = {
-        "get": get.handle,
+        "get": partial(get.handle, storage),
         "list": partial(list.handle, lists),
         "watch": partial(watch.handle, watches),
         "create": partial(create.handle, writer),
         "update": partial(update.handle, writer),
         "patch": partial(patch.handle, writer),
         "delete": partial(delete.handle, writer, authorizer),
-        "deletecollection": partial(delete.collection, writer, storage),
+        "deletecollection": partial(delete.collection, writer, storage, turns),
     }
     stream = partial(kubelet.stream, writer, authorizer, kubelets)
     special: Mapping[tuple[str, str, str], Handler] = {
@@ -136,7 +141,7 @@ def make(options: Options, store: Store, transport: Transport) -> Parts:
     }
     dispatch = Dispatch(verbs, Subresources(writer, special), reviews, endpoints)
     calls = Chain(pipeline(metrics, authenticator, authorizer, inflight, catalog, dispatch))
-    bootstrap = Bootstrap(catalog, writer, options)
+    bootstrap = Bootstrap(catalog, writer, options, repair)
     custom = definitions.Parts(catalog, storage, turns, watchers, writer, partial(post, outward))
     return Parts(
         options, catalog, storage, authenticator, authorizer, admission, inflight, kubelets, numbers, watchers, health, bootstrap, outward,

@@ -9,14 +9,16 @@ Upstream counterpart: the REST storages that pkg/controlplane installs.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from navarch.api import resources
 from navarch.apiserver.kinds import table
-from navarch.apiserver.kinds.strategy import Obj, Strategy
+from navarch.apiserver.kinds.strategy import Obj, Stored, Strategy
 from navarch.apiserver.shapes import Shape, Typed
+from navarch.apiserver.streams import Turns
+from navarch.apiserver.views import Converted, Direct, View
 from navarch.apiserver.watch_cache import Cache, Entry
 from navarch.machinery import codec, schema
 from navarch.machinery.openapi.schemas import Custom
@@ -29,7 +31,8 @@ class Served:
     """One resource in one version.
 
     `shape` is that of its objects as they are stored, `request_shape` as clients send them. `convert_in(tree)` and `convert_out(tree)`
-    change builtin trees between this version and the stored one; None when this is the stored one.
+    change builtin trees between this version and the stored one, and `view` shows the cache in this version; None when this is the
+    stored one.
     """
 
     resource: resources.Resource
@@ -47,7 +50,7 @@ class Served:
     """What everybody is told who asks for it: that the version is deprecated."""
     published: Callable[[], Custom] | None = None
     """What OpenAPI documents say of it, where no generated type does."""
-    _converted: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    view: View | None = None
 
     @property
     def group(self) -> str:
@@ -60,6 +63,11 @@ class Served:
     @property
     def has_status(self) -> bool:
         return "status" in self.resource.subresources
+
+    @property
+    def selectable(self) -> frozenset[str]:
+        """The fields that selectors may name."""
+        return self.cache.fields if self.view is None else self.view.fields
 
     def key(self, name: str, namespace: str) -> str:
         """The cache's key of an object."""
@@ -80,23 +88,17 @@ class Served:
         """An object from a cache entry's bytes (stored version)."""
         return self.shape.decode(body)
 
-    def body(self, entry: Entry) -> bytes:
-        """An entry's JSON in this version."""
-        if self.convert_out is None:
-            return entry.body
-        held = self._converted.get(entry.key)
-        if held is None or held[0] != entry.version:
-            held = (entry.version, self.convert(entry.body))
-            self._converted[entry.key] = held
-            if len(self._converted) > 4096:
-                self._converted.pop(next(iter(self._converted)))
-        return held[1]
+    async def entry(self, stored: Entry) -> Entry:
+        """An object in this version. ApiError when it cannot be converted."""
+        return stored if self.view is None else await self.view.entry(stored)
 
-    def convert(self, body: bytes) -> bytes:
-        """Any object's JSON, from the stored version to this one."""
-        if self.convert_out is None:
-            return body
-        return codec.encode(self.convert_out(codec.tree(body)))
+    async def entries(self, stored: Sequence[Entry], turns: Turns) -> Sequence[Entry]:
+        """Objects in this version. ApiError when they cannot be converted."""
+        return stored if self.view is None else await self.view.entries(stored, turns)
+
+    async def outward(self, body: bytes) -> bytes:
+        """Any object's JSON, from the stored version to this one. ApiError when it cannot be converted."""
+        return body if self.view is None else await self.view.body(body)
 
 
 class Catalog:
@@ -111,6 +113,7 @@ class Catalog:
         """By prefix in the store, what is served from there: also in another group."""
         self.caches: dict[str, Cache] = {}
         """By prefix, the caches that take the store's changes."""
+        self.converted = Converted()
         self.generation = 0
         self.changed: dict[str, int] = {}
         """By group, the generation at which it last changed."""
@@ -190,6 +193,8 @@ class Catalog:
             del self._served[group, one.resource.version, plural]
             beside = self._by_prefix[one.cache.prefix]
             beside.remove(one)
+            if one.view is not None:
+                one.view.close()
             if not beside:
                 del self._by_prefix[one.cache.prefix]
         if found:
@@ -228,7 +233,13 @@ class Catalog:
         shape = Typed(home.object_type)
         if stored is None:
             return Served(resource, strategy, cache, shape, shape)
-        return Served(resource, strategy, cache, shape, Typed(resource.object_type), stored.inward, stored.outward)
+        view = View(cache, Direct(_outward(stored)), self.converted)
+        return Served(resource, strategy, cache, shape, Typed(resource.object_type), stored.inward, stored.outward, view=view)
+
+
+def _outward(stored: Stored) -> Callable[[bytes], bytes]:
+    """A version's conversion, of JSON."""
+    return lambda body: codec.encode(stored.outward(codec.tree(body)))
 
 
 def _settings(runtime_config: str) -> dict[str, bool]:

@@ -58,5 +58,5 @@ class Rows:
 
 
 def of_entry(call: Call, served: Served, entry: Entry) -> bytes:
-    """A Table of one entry as JSON."""
-    return Rows(call, served).document(served.body(entry), entry.version)
+    """A Table of one entry, which is in the served version, as JSON."""
+    return Rows(call, served).document(entry.body, entry.version)

@@ -67,7 +67,8 @@ _NO_ENTRY = Entry("", 0, b"", "", "", {}, {})
 class Peek:
     """Reads name, namespace, labels and chosen fields from an object's JSON without decoding the rest."""
 
-    def __init__(self, fields: Iterable[Selectable]) -> None:
+    def __init__(self, fields: Sequence[Selectable]) -> None:
+        self.fields = frozenset((*(f.name for f in fields), "metadata.name", "metadata.namespace"))
         self._paths = {f.name: tuple((f.path or f.name).split(".")) for f in fields}
         self._absent = {f.name: f.absent for f in fields}
         self._otherwise = tuple((f.name, f.otherwise) for f in fields if f.otherwise)
@@ -187,6 +188,9 @@ class Scope:
         return next((t.value for t in self.fields if t.field == name and t.equal), None)
 
 
+Receive = Callable[[list[tuple[str, Event]]], None]
+
+
 class Audience:
     """Watchers of one scope in one format."""
 
@@ -194,7 +198,7 @@ class Audience:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.receivers: list[Callable[[list[tuple[str, Event]]], None]] = []
+        self.receivers: list[Receive] = []
 
     def tell(self, events: Sequence[Event]) -> None:
         seen = [(kind, event) for event in events if (kind := self.scope.kind_of(event))]
@@ -203,25 +207,81 @@ class Audience:
                 receive(seen)
 
 
+class Audiences:
+    """Who watches, found by what they are pinned to: a namespace, a name, the value of an indexed field."""
+
+    def __init__(self, indexed: Sequence[str] = ()) -> None:
+        self._indexed = tuple(indexed)
+        self._by_pin: dict[Pin, dict[Scope, Audience]] = {}
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Hands events to everyone whom they concern."""
+        if not self._by_pin:
+            return
+        if len(events) == 1:
+            for audience in self._concerned(events[0]):
+                audience.tell(events)
+            return
+        for pin in {pin for event in events for pin in self._pins(event)}:
+            for audience in tuple(self._by_pin.get(pin, {}).values()):
+                audience.tell(events)
+
+    def _concerned(self, event: Event) -> list[Audience]:
+        return [a for pin in self._pins(event) for a in self._by_pin.get(pin, {}).values()]
+
+    def _pins(self, event: Event) -> set[Pin]:
+        pins: set[Pin] = {None}
+        for entry in (event.new, event.old):
+            if entry is not None:
+                pins.add(("namespace", entry.namespace))
+                pins.add(("metadata.name", entry.name))
+                pins.update((name, entry.fields[name]) for name in self._indexed)
+        return pins
+
+    def _pin(self, scope: Scope) -> Pin:
+        for name in (*self._indexed, "metadata.name"):
+            if (value := scope.exact(name)) is not None:
+                return name, value
+        return ("namespace", scope.namespace) if scope.namespace else None
+
+    def join(self, scope: Scope, receive: Receive) -> Callable[[], None]:
+        """Adds a watcher; returns what takes it away again."""
+        pin = self._pin(scope)
+        group = self._by_pin.setdefault(pin, {})
+        audience = group.setdefault(scope, Audience(scope))
+        audience.receivers.append(receive)
+
+        def leave() -> None:
+            if receive in audience.receivers:
+                audience.receivers.remove(receive)
+            if not audience.receivers and group.get(scope) is audience:
+                del group[scope]
+                if not group and self._by_pin.get(pin) is group:
+                    del self._by_pin[pin]
+
+        return leave
+
+
 class Cache:
     """All objects of one stored resource."""
 
     def __init__(self, prefix: str, fields: Sequence[Selectable] = (), indexed: Iterable[str] = ()) -> None:
         self.prefix = prefix
         self.version = 0
-        self.fields = frozenset((*(f.name for f in fields), "metadata.name", "metadata.namespace"))
         self._peek = Peek(fields) if fields else _NAMES_ONLY
+        self.fields = self._peek.fields
         self._entries: dict[str, Entry] = {}
         self._keys: list[str] = []
         self._by_label: dict[tuple[str, str], set[str]] = {}
-        self._indexed = tuple(indexed)
+        self.indexed = tuple(indexed)
         self._by_field: dict[tuple[str, str], set[str]] = {}
         self.history: deque[Event] = deque()
         self._history_bytes = 0
         self.complete_since = 0
         self.damaged: dict[str, str] = {}
         """Objects that are set aside since what is stored of them is damaged: by key, what is wrong."""
-        self._audiences: dict[Pin, dict[Scope, Audience]] = {}
+        self._audiences = Audiences(self.indexed)
+        self._followers: list[Callable[[Sequence[Event]], None]] = []
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -269,7 +329,7 @@ class Cache:
                 found = sets[0] if len(sets) == 1 else set().union(*sets)
                 if best is None or len(found) < len(best):
                     best = found
-        for name in self._indexed:
+        for name in self.indexed:
             if (value := scope.exact(name)) is not None:
                 found = self._by_field.get((name, value), empty)
                 if best is None or len(found) < len(best):
@@ -292,6 +352,35 @@ class Cache:
         self._put(self.entry(key, value, version))
         self.version = max(self.version, version)
 
+    def remember(self, changes: Iterable[Change], since: int) -> None:
+        """Takes all changes after a revision that led to what was loaded, as if they had been applied."""
+        self.complete_since = since
+        latest: dict[str, Entry] = {}
+        for change in changes:
+            key = change.key[len(self.prefix) :]
+            old, new = latest.get(key), self._entries.get(key)
+            if change.previous is not None and old is None:
+                old = self.entry(key, change.previous, change.previous_revision)
+            if change.value is None:
+                new = None
+            elif new is None or new.version != change.revision:
+                new = self.entry(key, change.value, change.revision)
+            if new is None:
+                latest.pop(key, None)
+            else:
+                latest[key] = new
+            self.version = max(self.version, change.revision)
+            self._note(Event(change.revision, key, new, old))
+
+    def _note(self, event: Event) -> None:
+        """Keeps an event for those who come later, within bounds."""
+        self.history.append(event)
+        self._history_bytes += event.size
+        while len(self.history) > _HISTORY or self._history_bytes > _HISTORY_BYTES:
+            gone = self.history.popleft()
+            self._history_bytes -= gone.size
+            self.complete_since = gone.revision
+
     def apply(self, change: Change) -> Event:
         """Takes one committed change and returns it as an event."""
         key = change.key[len(self.prefix) :]
@@ -304,12 +393,7 @@ class Cache:
             self._put(new)
         self.version = change.revision
         event = Event(change.revision, key, new, old)
-        self.history.append(event)
-        self._history_bytes += event.size
-        while len(self.history) > _HISTORY or self._history_bytes > _HISTORY_BYTES:
-            gone = self.history.popleft()
-            self._history_bytes -= gone.size
-            self.complete_since = gone.revision
+        self._note(event)
         return event
 
     def _put(self, entry: Entry) -> None:
@@ -321,13 +405,13 @@ class Cache:
                 keys.append(entry.key)
             else:
                 bisect.insort(keys, entry.key)
-        elif old.labels == entry.labels and all(old.fields[f] == entry.fields[f] for f in self._indexed):
+        elif old.labels == entry.labels and all(old.fields[f] == entry.fields[f] for f in self.indexed):
             return
         else:
             self._unindex(old)
         for item in entry.labels.items():
             self._by_label.setdefault(item, set()).add(entry.key)
-        for name in self._indexed:
+        for name in self.indexed:
             self._by_field.setdefault((name, entry.fields[name]), set()).add(entry.key)
 
     def _remove(self, key: str) -> None:
@@ -340,7 +424,7 @@ class Cache:
     def _unindex(self, entry: Entry) -> None:
         for table, items in (
             (self._by_label, entry.labels.items()),
-            (self._by_field, [(name, entry.fields[name]) for name in self._indexed]),
+            (self._by_field, [(name, entry.fields[name]) for name in self.indexed]),
         ):
             for item in items:
                 bucket = table.get(item)
@@ -351,52 +435,20 @@ class Cache:
 
     # ---- watching ----
 
-    def tell(self, events: Sequence[Event]) -> None:
-        """Writes events to everyone who watches."""
-        if not self._audiences:
-            return
-        if len(events) == 1:
-            for audience in self._concerned(events[0]):
-                audience.tell(events)
-            return
-        for pin in {pin for event in events for pin in self._pins(event)}:
-            for audience in tuple(self._audiences.get(pin, {}).values()):
-                audience.tell(events)
-
-    def _concerned(self, event: Event) -> list[Audience]:
-        return [a for pin in self._pins(event) for a in self._audiences.get(pin, {}).values()]
-
-    def _pins(self, event: Event) -> set[Pin]:
-        pins: set[Pin] = {None}
-        for entry in (event.new, event.old):
-            if entry is not None:
-                pins.add(("namespace", entry.namespace))
-                pins.add(("metadata.name", entry.name))
-                pins.update((name, entry.fields[name]) for name in self._indexed)
-        return pins
-
-    def _pin(self, scope: Scope) -> Pin:
-        for name in (*self._indexed, "metadata.name"):
-            if (value := scope.exact(name)) is not None:
-                return name, value
-        return ("namespace", scope.namespace) if scope.namespace else None
-
-    def join(self, scope: Scope, receive: Callable[[list[tuple[str, Event]]], None]) -> Callable[[], None]:
+    def join(self, scope: Scope, receive: Receive) -> Callable[[], None]:
         """Adds a watcher; returns what takes it away again."""
-        pin = self._pin(scope)
-        group = self._audiences.setdefault(pin, {})
-        audience = group.setdefault(scope, Audience(scope))
-        audience.receivers.append(receive)
+        return self._audiences.join(scope, receive)
 
-        def leave() -> None:
-            if receive in audience.receivers:
-                audience.receivers.remove(receive)
-            if not audience.receivers and group.get(scope) is audience:
-                del group[scope]
-                if not group and self._audiences.get(pin) is group:
-                    del self._audiences[pin]
+    def follow(self, receive: Callable[[Sequence[Event]], None]) -> Callable[[], None]:
+        """Adds one who is told of all events as they are applied (a `View`); returns what ends that."""
+        self._followers.append(receive)
+        return lambda: self._followers.remove(receive)
 
-        return leave
+    def tell(self, events: Sequence[Event]) -> None:
+        """Hands events to everyone who watches, in whichever version."""
+        self._audiences.tell(events)
+        for receive in self._followers:
+            receive(events)
 
     def since(self, revision: int) -> list[Event] | None:
         """The events after a revision; None when they are no longer all here."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from navarch.apiserver.answers import Sink
 from navarch.apiserver.streams import PIECE, Turns
 from navarch.apiserver.watch_cache import Cache, Event
+from navarch.machinery import errors
 
 _log = logging.getLogger(__name__)
 Frame = Callable[[str, Event], bytes]
@@ -82,7 +83,7 @@ class Watchers:
 class Watcher:
     """One watch's client. `receive` takes events as they happen; `drain` writes what was held back."""
 
-    __slots__ = ("_frame", "_sink", "_watchers", "behind", "cache", "live", "over", "wake")
+    __slots__ = ("_frame", "_sink", "_watchers", "behind", "cache", "error", "live", "over", "wake")
 
     def __init__(self, sink: Sink, frame: Frame, watchers: Watchers, cache: Cache | None = None) -> None:
         self.cache = cache
@@ -93,6 +94,9 @@ class Watcher:
         self.live = False
         """Whether everything from before was written, so that events may be written as they come."""
         self.over = False
+        self.error: errors.ApiError | None = None
+        """What the watch ends with."""
+
         self.wake = asyncio.Event()
         """Set when there is something to drain, or the watch is over."""
 
@@ -105,6 +109,11 @@ class Watcher:
         """Nothing more is to come."""
         self.over = True
         self.wake.set()
+
+    def fail(self, error: errors.ApiError) -> None:
+        """Ends the watch with an error."""
+        self.error = error
+        self.end()
 
     def cut(self) -> None:
         """Ends the connection: the client does not keep up."""
@@ -152,6 +161,16 @@ class Watcher:
         for item in seen:
             self._watchers.take(item[1])
             self.behind.append(item)
+        self._check_budget()
+
+    def hold_first(self, seen: Sequence[tuple[str, Event]]) -> None:
+        """Keeps events that came before those that are held already."""
+        for item in reversed(seen):
+            self._watchers.take(item[1])
+            self.behind.appendleft(item)
+        self._check_budget()
+
+    def _check_budget(self) -> None:
         self.wake.set()
         if len(self.behind) > MOST_BEHIND:
             self.cut()
@@ -167,10 +186,9 @@ class Watcher:
             async with turns:
                 piece = self._next_piece()
             if not piece:
-                if self.behind:
-                    continue  # came while the turn ended
-                self.live = True
-                return
+                # What comes while the turn ends is held back; a watcher is live only with nothing behind.
+                self.live = not self.behind
+                continue
             try:
                 async with asyncio.timeout(STUCK_SECONDS):
                     await self._sink.send(piece)

@@ -17,6 +17,7 @@ from navarch.controllers.lifecycle.podgc import PodGcController
 from navarch.controllers.network.endpoints import EndpointsController
 from navarch.controllers.network.endpointslices import EndpointSliceController
 from navarch.controllers.network.mirroring import MirroringController
+from navarch.controllers.network.service_cidrs import ServiceCidrController
 from navarch.controllers.nodes.addresses import NodeAddressController
 from navarch.controllers.nodes.eviction import TaintEvictionController
 from navarch.controllers.nodes.lifecycle import NodeLifecycleController
@@ -46,6 +47,7 @@ CONTROLLERS: Mapping[str, Callable[[Context], Reconciler]] = {
     "endpoints": EndpointsController,
     "endpointslice": EndpointSliceController,
     "endpointslicemirroring": MirroringController,
+    "service-cidr": ServiceCidrController,
     "node-ipam": NodeAddressController,
     "node-lifecycle": NodeLifecycleController,
     "taint-eviction": TaintEvictionController,
@@ -70,7 +72,7 @@ _MISSING = frozenset(
         "device-taint-eviction", "horizontal-pod-autoscaler", "kube-apiserver-serving-clustertrustbundle-publisher",
         "legacy-serviceaccount-token-cleaner", "persistentvolume-attach-detach", "persistentvolume-expander", "podcertificaterequest-cleaner",
         "podgroup-protection", "resourceclaim", "resourcepoolstatusrequest", "selinux-warning", "service-ca-certificate-publisher",
-        "service-cidr", "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",
+        "storage-version-migrator", "storageversion-garbage-collector", "token-cleaner", "ttl",
         "volumeattributesclass-protection",
     }
 )  # fmt: skip

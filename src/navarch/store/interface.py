@@ -192,10 +192,13 @@ Subscriber = Callable[[tuple[Change, ...]], None]
 
 
 class Store(Protocol):
-    """The contract; `tests/contract/test_store_contract.py` is its long form."""
+    """What is there now, who changes it and who hears of it; `tests/contract/test_store_contract.py` is the long form of the contract."""
 
     failed: asyncio.Future[StoreFailed]
     """Done once the store cannot go on (from `start` on there is one). It answers nothing any more then, and should be closed."""
+
+    alone: bool
+    """Whether nobody else writes to it: what subscribers were told is all there is. Else `revision` tells what others did."""
 
     async def start(self) -> None:
         """Opens the store. Raises StoreLocked, StoreCorrupt, StoreTooNew, StoreLost, StoreFull."""
@@ -220,6 +223,20 @@ class Store(Protocol):
         20,000); whoever does not need it says `counted=False`. With `set_aside`, damaged records are left out and named.
         """
 
+    def subscribe(self, fn: Subscriber) -> Callable[[], None]:
+        """Calls `fn` with each committed change, in order, on the event loop; returns what ends it.
+
+        One call holds the changes of one or more whole transactions. It comes before the `txn` that made the change
+        returns to its caller. `fn` must not raise and must not wait.
+        """
+
+    async def revision(self) -> int:
+        """The revision of the last durable transaction, whoever made it: all that was answered before the call is in it."""
+
+
+class History(Protocol):
+    """What was before, as far back as it is kept."""
+
     async def changes(self, start: str, end: str, after: int) -> Piece:
         """The next changes in the range above revision `after`: whole transactions, in order, as many as one read may bring.
 
@@ -234,24 +251,26 @@ class Store(Protocol):
         `from_revision` are no longer all kept, at the start or when the reader is slower than compaction.
         """
 
-    def subscribe(self, fn: Subscriber) -> Callable[[], None]:
-        """Calls `fn` with each committed change, in order, on the event loop; returns what ends it.
-
-        One call holds the changes of one or more whole transactions. It comes before the `txn` that made the change
-        returns to its caller. `fn` must not raise and must not wait.
-        """
-
-    async def compact(self, revision: int) -> None:
-        """Forgets what only revisions before `revision` need. Reads below it raise Compacted from now on."""
-
-    async def revision(self) -> int:
-        """The revision of the last durable transaction."""
-
     async def oldest(self) -> int:
         """The oldest revision that can be read."""
 
     async def revision_at(self, when: float) -> int:
         """The revision that was current at a time (seconds since 1970). Raises Compacted when that is not kept."""
 
+
+class Upkeep(Protocol):
+    """What is done for the store rather than with it."""
+
+    async def compact(self, revision: int) -> None:
+        """Forgets what only revisions before `revision` need. Reads below it raise Compacted from now on."""
+
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """Writes a consistent copy to a new file, while the store goes on working."""
+
+
+class Readable(Store, History, Protocol):
+    """A store that can also be read as it was: what an API server needs."""
+
+
+class Complete(Readable, Upkeep, Protocol):
+    """All of it: what an implementation is."""

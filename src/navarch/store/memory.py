@@ -36,7 +36,9 @@ EXPIRE_EVERY = 1.0
 
 
 class Memory:
-    """A `Store` without a file. `wall` is the clock people set, `steady` one that nobody can."""
+    """A store without a file. `wall` is the clock people set, `steady` one that nobody can."""
+
+    alone = True
 
     def __init__(self, *, wall: Callable[[], float] = time.time, steady: Callable[[], float] = clock.steady) -> None:
         self._wall = wall

@@ -80,7 +80,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sqlite:
-    """A `Store` in one file. `wall` is the clock people set, `steady` one that nobody can; `vfs` names SQLite's way to the disk."""
+    """A store in one file. `wall` is the clock people set, `steady` one that nobody can; `vfs` names SQLite's way to the disk."""
+
+    alone = True
 
     def __init__(
         self,

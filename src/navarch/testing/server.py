@@ -28,7 +28,7 @@ from navarch.client import kubeconfig
 from navarch.client.rest import Client
 from navarch.lib import pki
 from navarch.lib.clock import SYSTEM, Clock
-from navarch.store.interface import Store
+from navarch.store.interface import Complete
 from navarch.store.memory import Memory
 from navarch.store.sqlite import Sqlite
 
@@ -53,9 +53,10 @@ def _certificate(name: str, groups: tuple[str, ...]) -> pki.Pair:
 
 @dataclass(slots=True)
 class ApiServer:
-    """A running server. `parts` are its insides, for tests of the server itself."""
+    """A running server. `parts` are its insides, and `store` is what it is over, for tests of the server itself."""
 
     parts: Parts
+    store: Complete
     client: Client = field(init=False)
     _clients: list[Client] = field(default_factory=list)
 
@@ -109,11 +110,11 @@ async def running(folder: pathlib.Path | None = None, *, port: int = 0, **option
     """
     with contextlib.ExitStack() as stack:
         where = folder if folder is not None else pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="navarch-test-")))
-        store: Store = Memory() if folder is None else Sqlite(where / "store.db")
+        store: Complete = Memory() if folder is None else Sqlite(where / "store.db")
         await store.start()
         try:
             async with loop.serving(_options(where, port, options), store) as parts:
-                api = ApiServer(parts)
+                api = ApiServer(parts, store)
                 try:
                     yield api
                 finally:

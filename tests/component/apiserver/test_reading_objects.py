@@ -168,7 +168,7 @@ async def test_an_expired_continue_token_offers_an_inconsistent_one(api: server.
         await make(api, ns, f"m{i}")
     token = (await http("GET", maps(ns), query={"limit": "2"})).json["metadata"]["continue"]
     await make(api, ns, "m10")
-    await api.parts.storage.store.compact(api.parts.storage.revision)
+    await api.store.compact(api.parts.storage.revision)
     answer = await http("GET", maps(ns), query={"limit": "2", "continue": token})
     assert (answer.status, answer.reason) == (410, "Expired")
     assert answer.message.startswith("The provided continue parameter is too old to display a consistent list result.")
@@ -252,7 +252,7 @@ async def test_a_version_too_old_to_watch_is_gone(api: server.ApiServer, http: A
     cache.complete_since = cache.version
     async with http.stream(maps(ns), {"watch": "1", "resourceVersion": str(version(first))}) as response:
         assert await Events(response).named() == ("ADDED", "b"), "the store still knows"
-    await api.parts.storage.store.compact(api.parts.storage.revision)
+    await api.store.compact(api.parts.storage.revision)
     async with http.stream(maps(ns), {"watch": "1", "resourceVersion": str(version(first))}) as response:
         events = Events(response)
         kind, status = await events.next()

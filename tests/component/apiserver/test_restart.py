@@ -11,6 +11,7 @@ import pytest
 
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
+from navarch.apiserver import storage
 from navarch.client import watch
 from navarch.machinery import errors
 from navarch.testing import server
@@ -119,3 +120,38 @@ def service(name: str, address: str = "", port: int = 0) -> core_v1.Service:
     ports = [core_v1.ServicePort(port=80, nodePort=port or None)]
     spec = core_v1.ServiceSpec(type="NodePort", clusterIP=address or None, ports=ports)
     return core_v1.Service(metadata=meta_v1.ObjectMeta(name=name, namespace="default"), spec=spec)
+
+
+async def test_who_comes_back_after_a_restart_needs_nothing_from_the_store(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with server.running(tmp_path) as api:
+        seen = await api.client.create(config("before"))
+        for n in range(30):
+            await api.client.create(config(f"m{n}"))
+        await api.client.patch(core_v1.ConfigMap, "m3", {"data": {"k": "v"}}, "default")
+        await api.client.delete(core_v1.ConfigMap, "m5", "default")
+    async with server.running(tmp_path) as api, asyncio.timeout(20):
+
+        async def changes(*arguments: Any) -> Any:
+            raise AssertionError("the store is read")
+
+        monkeypatch.setattr(api.store, "changes", changes)
+        told = []
+        for _ in range(20):
+            events = watch.stream(api.client, core_v1.ConfigMap, namespace="default", version=version(seen))
+            told.append([f"{(e := await anext(events)).type} {name(e.object)}" for _ in range(32)])
+        assert all(t == told[0] for t in told)
+        assert told[0] == [*(f"ADDED m{n}" for n in range(30)), "MODIFIED m3", "DELETED m5"]
+
+
+@pytest.mark.parametrize("most", [2000, 20000])
+async def test_what_is_remembered_at_the_start_is_bounded(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(storage, "REMEMBERED_BYTES", most)
+    monkeypatch.setattr(storage, "REMEMBERED", 20)
+    async with server.running(tmp_path) as api:
+        seen = [version(await api.client.create(config(f"m{n}"))) for n in range(40)]
+    async with server.running(tmp_path) as api, asyncio.timeout(20):
+        cache = api.parts.catalog.of("", "configmaps").cache
+        assert len(cache.history) <= 20 and sum(event.size for event in cache.history) <= 2 * most
+        for first in (0, 38):
+            events = watch.stream(api.client, core_v1.ConfigMap, namespace="default", version=seen[first])
+            assert [name((await anext(events)).object) for _ in range(39 - first)] == [f"m{n}" for n in range(first + 1, 40)]

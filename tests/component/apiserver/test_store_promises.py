@@ -147,7 +147,7 @@ async def test_a_write_that_nobody_knows_of_is_never_a_success(tmp_path: pathlib
     await store.start()
     try:
         async with loop.serving(server._options(tmp_path, 0, {}), store) as parts:
-            api = server.ApiServer(parts)
+            api = server.ApiServer(parts, store)
             await api.client.create(config("before"))
             disk.fail = broken
             outcomes = await asyncio.gather(*(api.client.create(config(f"c{n}")) for n in range(5)), return_exceptions=True)

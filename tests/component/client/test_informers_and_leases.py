@@ -148,7 +148,7 @@ async def test_an_informer_whose_version_expired_lists_again() -> None:
             group.cancel()
         await api.client.delete(core_v1.ConfigMap, "a", "default")
         await api.client.create(config("c"))
-        await api.parts.storage.store.compact(api.parts.storage.revision)
+        await api.store.compact(api.parts.storage.revision)
         cache = api.parts.catalog.of("", "configmaps").cache
         cache.history.clear()
         cache.complete_since = cache.version

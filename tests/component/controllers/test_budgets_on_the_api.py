@@ -98,6 +98,8 @@ async def test_a_controller_of_another_kind_is_asked_for_its_scale(cluster: Cont
         await cluster.client.create(core_v1.Pod(metadata=metadata, spec=TEMPLATE.spec))
     await budget(cluster, ns, most=4)
     await counted(cluster, ns, (5, 2, 1, 1), "SufficientPods")
+    for name in ("p1", "p2"):  # nobody would make them anew: a drain of their node would wait for ever
+        await cluster.client.delete(core_v1.Pod, name, ns, grace=0)
 
 
 async def test_pods_that_nobody_can_count_are_not_let_go(cluster: ControlPlane, ns: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from typing import Any, cast
@@ -200,6 +201,46 @@ async def test_an_event_that_comes_while_the_last_turn_ends_is_written_too() -> 
 
     await reader.drain(LastMoment())
     assert reader.live and not reader.behind and len(transport.taken) == 1000
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_no_event_stays_behind_whenever_it_comes(seed: int) -> None:
+    """Also in the turn in which a watcher finds nothing more to write: it stayed deaf then, for as long as the watch was open."""
+    chance = random.Random(seed)
+    everyone, turns = watchers.Watchers(), streams.Turns()
+    reader, sink = watcher(everyone)
+    reader.live = False
+    written: list[bytes] = []
+
+    def write(data: bytes) -> int:
+        written.append(data)
+        return 0
+
+    async def send(data: bytes) -> None:
+        written.append(data)
+
+    sink.write, sink.send = write, send  # type: ignore[method-assign]
+
+    async def linger() -> None:
+        while not reader.over:
+            await reader.drain(turns)
+            await reader.wake.wait()
+            reader.wake.clear()
+
+    lingering = asyncio.ensure_future(linger())
+    for revision in range(200):
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        if chance.random() < 0.2:
+            reader.live = False
+            reader.wake.set()
+        reader.receive([("ADDED", event(revision, 1000 + revision))])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert reader.live and not reader.behind and everyone.held == 0
+    assert len(b"".join(written)) == sum(1000 + n for n in range(200))
+    reader.end()
+    await lingering
 
 
 def test_the_history_of_a_cache_is_bounded_in_bytes() -> None:

@@ -151,3 +151,29 @@ def test_a_version_is_put_in_and_changed() -> None:
     assert json.loads(entry.body)["metadata"]["resourceVersion"] == "7"
     assert json.loads(respliced(entry, 9))["metadata"]["resourceVersion"] == "9"
     assert (entry.name, entry.namespace, entry.fields["spec.nodeName"]) == ("p", "x", "n")
+
+
+@given(STEPS, st.integers(0, 25), st.integers(0, 30))
+@settings(max_examples=200, deadline=None)
+def test_a_cache_that_is_filled_at_the_start_remembers_what_led_there(
+    steps: list[tuple[tuple[str, str], tuple[dict[str, str], str] | None]], since: int, revision: int
+) -> None:
+    """Like one that has taken every change, from where on it was told of them."""
+    cache, model, _ = filled(steps)
+    since = min(since, len(model.changes))
+    started = Cache(PREFIX, [Selectable("spec.nodeName")], ["spec.nodeName"])
+    for key, (body, mod_revision) in model.now.items():
+        started.load(key, body, mod_revision)
+    started.remember(model.changes[since:], since)
+    found = started.since(revision)
+    if revision < since:
+        assert found is None
+        return
+    expected = cache.since(revision)
+    assert expected is not None and found is not None
+
+    def told(events: list[Event]) -> list[tuple[int, str, bytes | None, bytes | None]]:
+        return [(e.revision, e.key, e.new.body if e.new else None, e.old.body if e.old else None) for e in events]
+
+    assert told(found) == told(expected)
+    assert all(e.new is started.get(e.key) for e in found if e.new is not None and e.new.version == model.now.get(e.key, (b"", 0))[1])

@@ -80,7 +80,8 @@ def test_local_load_balancer_gets_a_health_check_port() -> None:
     ("spec", "why"),
     [
         ({"clusterIP": "10.96.0.5"}, "failed to allocate IP 10.96.0.5: provided IP is already allocated"),
-        ({"clusterIP": "1.2.3.4"}, "the provided IP (1.2.3.4) is not in the valid range. The range of valid IPs is 10.96.0.0/24"),
+        ({"clusterIP": "1.2.3.4"}, "failed to allocate IP 1.2.3.4: the provided network does not match the current range"),
+        ({"clusterIP": "10.96.0.255"}, "the provided IP (10.96.0.255) is not in the valid range. The range of valid IPs is 10.96.0.0/24"),
         ({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}, "provided port is already allocated"),
         (
             {"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]},

@@ -274,10 +274,14 @@ def validate_service_cidr(obj: networking_v1.ServiceCIDR) -> Found:
 
 
 def validate_service_cidr_update(new: networking_v1.ServiceCIDR, old: networking_v1.ServiceCIDR) -> Found:
-    found = validate_service_cidr(new)
-    if new.spec != old.spec:
-        found.append(field.invalid("spec.cidrs", (new.spec.cidrs if new.spec else None), checks.IMMUTABLE))
-    return found
+    """Nothing may change, but a range of the other family may be added."""
+    now, before = ((obj.spec.cidrs or []) if obj.spec else [] for obj in (new, old))
+    if len(now) == len(before):
+        return [field.invalid(f"spec.cidrs[{i}]", cidr, checks.IMMUTABLE) for i, cidr in enumerate(now) if cidr != before[i]]
+    if (len(before), len(now)) != (1, 2):
+        return [field.invalid("spec.cidrs", now, checks.IMMUTABLE)]
+    found = [] if now[0] == before[0] else [field.invalid("spec.cidrs[0]", now[0], checks.IMMUTABLE)]
+    return found + validate_service_cidr(new)
 
 
 def service_cidr_row(t: Tree, now: float) -> list[Any]:

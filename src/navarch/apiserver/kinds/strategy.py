@@ -86,6 +86,8 @@ class Kept:
 Finish = Callable[[], None]
 """Gives back what was set aside for a write; called when the write is over, whether it was made or not."""
 
+Allocate = Callable[[Numbers, Obj, Obj | None, bool], Finish]
+
 
 def nothing(obj: Obj) -> None:
     del obj
@@ -215,7 +217,7 @@ class Strategy:
     collected: bool = True
     """The garbage collector has to do with it: its finalizers are put on deleted objects."""
 
-    allocate: Callable[[Numbers, Obj, Obj | None, bool], Finish] | None = None
+    allocate: Allocate | None = None
     """`allocate(numbers, obj, old, dry_run)` sets numbers aside for the object before it is validated."""
 
     ttl: Callable[[Obj, Kept], float] | None = None

@@ -9,11 +9,10 @@ Upstream counterparts: pkg/registry/core/service/{ipallocator,portallocator,allo
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import dataclass
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_MOST = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +23,14 @@ class Band:
     end: int
     static: int
 
-    def choose(self, taken: Container[int], seed: int) -> int | None:
-        """A free number, None when there is none."""
+    def choose(self, taken: Collection[int], seed: int) -> int | None:
+        """A free number, None when there is none. One more than are taken are tried at most: one of them is free."""
         for low, high in ((self.static, self.end), (self.first, self.static)):
             size = high - low
             if size <= 0:
                 continue
             start = seed % size
-            for step in range(size):
+            for step in range(min(size, len(taken) + 1)):
                 number = low + (start + step) % size
                 if number not in taken:
                     return number
@@ -44,8 +43,8 @@ class Band:
 def address_band(network: Network) -> Band:
     """The addresses of a service range: without the network's own and, in IPv4, the broadcast address."""
     base = int(network.network_address)
-    size = min(network.num_addresses, _MOST)
-    last = 1 if network.version == 4 and size == network.num_addresses else 0
+    size = network.num_addresses
+    last = 1 if network.version == 4 else 0
     usable = max(size - 1 - last, 0)
     return Band(base + 1, base + 1 + usable, base + 1 + _static(usable, 16, 16, 256))
 

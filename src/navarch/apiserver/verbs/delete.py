@@ -16,6 +16,7 @@ from navarch.apiserver.authz.questions import Question
 from navarch.apiserver.call import Call
 from navarch.apiserver.served import Served
 from navarch.apiserver.storage import Storage
+from navarch.apiserver.streams import Turns
 from navarch.apiserver.verbs import get as getting
 from navarch.apiserver.verbs import list as listing
 from navarch.apiserver.verbs.write import Writer, author_of
@@ -36,7 +37,7 @@ async def handle(writer: Writer, authorizer: Authorizer, call: Call, served: Ser
     done = await writer.delete(author_of(call), served, info.name, info.namespace, options)
     if done.gone and not served.strategy.returns_deleted:
         return answers.of_object(call, _success(served, done.entry))
-    return answers.of_json(call, served.convert(done.body))
+    return answers.of_json(call, await served.outward(done.body))
 
 
 async def _delete_damaged(writer: Writer, authorizer: Authorizer, call: Call, served: Served) -> Answer:
@@ -57,7 +58,7 @@ async def _delete_damaged(writer: Writer, authorizer: Authorizer, call: Call, se
     return answers.of_object(call, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
 
 
-async def collection(writer: Writer, storage: Storage, call: Call, served: Served) -> Answer:
+async def collection(writer: Writer, storage: Storage, turns: Turns, call: Call, served: Served) -> Answer:
     """Deletes everything a query selects, and answers with the list of it."""
     options = await options_of(call)
     if options.ignoreStoreReadErrorWithClusterBreakingPotential:
@@ -72,7 +73,7 @@ async def collection(writer: Writer, storage: Storage, call: Call, served: Serve
         except errors.NotFound:
             continue
     resource = served.resource
-    bodies = [served.body(e) for e in entries]
+    bodies = [e.body for e in await served.entries(entries, turns)]
     return answers.of_json(call, documents.join_list(resource.group_version, resource.list_kind, storage.revision, bodies))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -81,11 +81,12 @@ def scope_of(call: Call, served: Served) -> Scope:
         raise errors.BadRequest(str(error)) from None
     if terms and served.convert_out is not None:
         terms = tuple(selectors.FieldRequirement(_stored_field(t.field), t.equal, t.value) for t in terms)
+    known = served.selectable
     for term in terms:
-        if term.field not in served.cache.fields:
+        if term.field not in known:
             if served.shape.custom:
                 raise errors.BadRequest(f"field label not supported: {term.field}")
-            if set(served.cache.fields) <= {"metadata.name", "metadata.namespace"}:
+            if known <= {"metadata.name", "metadata.namespace"}:
                 raise errors.BadRequest(f'"{term.field}" is not a known field selector: only "metadata.name", "metadata.namespace"')
             version = f"{served.group}/{served.resource.version}"
             raise errors.BadRequest(
@@ -105,9 +106,12 @@ async def handle(lists: Lists, call: Call, served: Served) -> Answer:
     query = call.query.raw
     form = negotiation.accepted(call, "Table", "PartialObjectMetadataList", "PartialObjectMetadata")
     scope = scope_of(call, served) if query else Scope(call.info.namespace if served.resource.namespaced else "")
-    page = await read(call, served, scope, lists) if query else Page(served.cache.select(scope), lists.storage.revision)
+    plain = not query and served.view is None
+    if plain:
+        await lists.storage.fresh()
+    page = Page(served.cache.select(scope), lists.storage.revision) if plain else await read(call, served, scope, lists)
     pretty = form.pretty or ("pretty" in query and negotiation.pretty(call, form))
-    if not form.shape and form.media == negotiation.JSON and served.convert_out is None and not pretty:
+    if not form.shape and form.media == negotiation.JSON and not pretty:
         return _plain(served, lists, page)
     return _made(lists, call, served, form, page, pretty)
 
@@ -140,7 +144,7 @@ def _made(lists: Lists, call: Call, served: Served, form: negotiation.Accepted, 
         metadata["continue"] = page.token
     if page.remaining:
         metadata["remainingItemCount"] = page.remaining
-    bodies = (served.body(e) for e in page.entries)
+    bodies = (e.body for e in page.entries)
     version, kind = served.resource.group_version, served.resource.list_kind
     items = "items"
     if form.shape == "Table":
@@ -158,7 +162,13 @@ def _made(lists: Lists, call: Call, served: Served, form: negotiation.Accepted, 
 
 
 async def read(call: Call, served: Served, scope: Scope, lists: Lists) -> Page:
-    """The chunk a query asks for, at the revision it asks for."""
+    """The chunk a query asks for, at the revision it asks for, in the served version."""
+    page = await _read(call, served, scope, lists)
+    return page if served.view is None else replace(page, entries=await served.entries(page.entries, lists.turns))
+
+
+async def _read(call: Call, served: Served, scope: Scope, lists: Lists) -> Page:
+    """The same as it is stored."""
     query = call.query
     if query.get("sendInitialEvents"):
         problem = field.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
@@ -178,19 +188,27 @@ async def read(call: Call, served: Served, scope: Scope, lists: Lists) -> Page:
         raise errors.BadRequest(f"invalid resource version: {error.status.message}") from None
     if match == "Exact":
         return await _at(served, scope, lists, revision, "", limit)
+    if not asked:
+        await lists.storage.fresh()
     if revision > lists.storage.revision:
         raise too_large(revision, lists.storage.revision)
     revision = lists.storage.revision
-    found = served.cache.candidates(scope)
-    if scope.cost:
-        found = await lists.turns.chosen(found, scope.matches, scope.cost) if found else []
-    return _cut(found, revision, limit, scope)
+    return _cut(await _chosen(served, scope, lists), revision, limit, scope)
 
 
 async def _chosen(served: Served, scope: Scope, lists: Lists, after: str = "") -> list[Entry]:
     """The entries of a scope as they are at this moment, those behind a key only."""
+    if served.view is not None and served.view.selects(scope):
+        return await served.view.select(scope, lists.turns, after)
     found = served.cache.candidates(scope, after)
-    return await lists.turns.chosen(found, scope.matches, scope.cost) if scope.cost else found
+    return await lists.turns.chosen(found, scope.matches, scope.cost) if scope.cost and found else found
+
+
+async def _matching(served: Served, scope: Scope, lists: Lists, entries: list[Entry]) -> list[Entry]:
+    """Of entries of the past, those of a scope."""
+    if served.view is not None and served.view.selects(scope):
+        return await served.view.matching(scope, entries, lists.turns)
+    return [entry for entry in entries if scope.matches(entry)]
 
 
 def check_match(asked: str, match: str, token: str) -> None:
@@ -275,7 +293,7 @@ async def _at(served: Served, scope: Scope, lists: Lists, revision: int, after: 
             read = await store.range(start, end, revision=revision, limit=wanted, counted=False)
             async with lists.turns:
                 entries = [cache.entry(r.key[len(prefix) :], r.value, r.mod_revision) for r in read.records]
-                found += [e for e in entries if scope.matches(e)]
+            found += await _matching(served, scope, lists, entries)
             if not read.more:
                 break
             start = f"{read.records[-1].key}\0"

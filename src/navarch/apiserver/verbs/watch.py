@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from navarch.apiserver import documents, negotiation, streams, tables, watchers
@@ -41,22 +42,17 @@ class Watches:
 
 
 def framer(call: Call, served: Served, form: Accepted) -> Frame:
-    """How an event becomes bytes for this watcher. The plain form is shared by all watchers of a resource."""
-    if not form.shape and served.convert_out is None:
+    """How an event becomes bytes for this watcher. The plain form is shared by all watchers of a version."""
+    if not form.shape:
         return lambda kind, event: event.frame(kind)
     if form.shape == "Table":
         rows = tables.Rows(call, served, headers=True)
 
         def table(kind: str, event: Event) -> bytes:
-            return _line(kind, rows.document(served.convert(event.body(kind)), event.revision))
+            return _line(kind, rows.document(event.body(kind), event.revision))
 
         return table
-
-    def converted(kind: str, event: Event) -> bytes:
-        body = served.convert(event.body(kind))
-        return _line(kind, documents.partial(body) if form.shape else body)
-
-    return converted
+    return lambda kind, event: _line(kind, documents.partial(event.body(kind)))
 
 
 def _line(kind: str, body: bytes) -> bytes:
@@ -68,6 +64,8 @@ async def handle(watches: Watches, call: Call, served: Served) -> Answer:
     timeout = listing.timeout_seconds(call)
     form = negotiation.accepted(call, "Table", "PartialObjectMetadata", "PartialObjectMetadataList")
     initial, version, bookmarks = _start(call)
+    if not call.query.get("resourceVersion"):
+        await watches.storage.fresh()
     if version > watches.storage.revision:
         raise listing.too_large(version, watches.storage.revision)
     reached = version or watches.storage.revision
@@ -111,22 +109,37 @@ class _Watch:
             return
         # From here to `join` nothing waits, so that no event falls between what was read and what is followed.
         revision = watches.storage.revision
-        entries = served.cache.candidates(self.scope) if self.initial else []
-        if not self.initial:
-            watcher.hold((kind, event) for event in (*self.past, *(late or ())) if (kind := self.scope.kind_of(event)))
-        self.past = []
-        leave = served.cache.join(self.scope, watcher.receive)
+        past, self.past = [*self.past, *(() if self.initial else late or ())], []
+        view = served.view
+        entries = [] if not self.initial else served.cache.candidates(self.scope) if view is None else view.candidates(self.scope)
+        if view is None:
+            watcher.hold(self._selected(past))
+            leave = served.cache.join(self.scope, watcher.receive)
+        else:
+            leave = view.join(self.scope, watcher, revision)
         watches.watchers.add(watcher)
         try:
+            if view is not None:
+                entries = await view.initial(self.scope, entries, watches.turns)
+                watcher.hold_first(self._selected(await view.events(past, watches.turns)))
+            del past
             if self.initial:
                 await self._write_initial(sink, entries)
                 del entries
             if self.ends:
                 await sink.send(_bookmark(served, revision, self.form, _INITIAL_END))
             await self._linger(watcher, sink)
+        except errors.ApiError as error:
+            watcher.fail(error)
         finally:
             leave()
             watches.watchers.discard(watcher)
+        if watcher.error is not None:
+            await sink.send(_line("ERROR", codec.encode(watcher.error.status)))
+
+    def _selected(self, events: Sequence[Event]) -> list[tuple[str, Event]]:
+        """What of events this watch is told."""
+        return [(kind, event) for event in events if (kind := self.scope.kind_of(event))]
 
     async def _write_initial(self, sink: Sink, entries: list[Entry]) -> None:
         """What there is, as ADDED events, as fast as the client takes them."""
@@ -148,6 +161,8 @@ class _Watch:
                 async with asyncio.timeout(min(end, bookmark) - now):
                     await watcher.wake.wait()
             watcher.wake.clear()
+            if self.served.view is not None:
+                await self.served.view.advance(self.watches.turns)
             if loop.time() >= min(bookmark, end):
                 bookmark = loop.time() + _BOOKMARK_SECONDS
                 if self.bookmarks and watcher.live and not watcher.closed:

@@ -21,10 +21,10 @@ from navarch.apiserver import background, contention, managed_fields, watch_cach
 from navarch.apiserver.admission.attributes import Attributes, Options, WriteOptions
 from navarch.apiserver.authn.users import AUTHENTICATED, User
 from navarch.apiserver.call import Call
-from navarch.apiserver.kinds.strategy import Kept, Numbers, Obj
+from navarch.apiserver.kinds.strategy import Allocate, Kept, Numbers, Obj
 from navarch.apiserver.query import NONE, Query
 from navarch.apiserver.served import Served
-from navarch.apiserver.storage import Storage
+from navarch.apiserver.storage import Overtaken, Storage
 from navarch.apiserver.verbs import deletion
 from navarch.apiserver.verbs import get as getting
 from navarch.apiserver.watch_cache import Entry
@@ -32,6 +32,9 @@ from navarch.machinery import codec, errors, names
 from navarch.machinery import field as fields
 
 _GENERATED_TRIES = 8
+_NUMBERED_TRIES = 4
+"""How often another server may give out the same number first."""
+
 SERVER = User("system:apiserver", (AUTHENTICATED, "system:masters"))
 """Who the server's own writes are by."""
 
@@ -150,17 +153,33 @@ class Writer:
             writing.check_namespace(served, namespace, obj.metadata)
             reset_status(served, obj)
         writing.fill_create(served, obj, now)
-        strategy = served.strategy
-        strategy.prepare_create(obj, now)
-        finish = strategy.allocate(self._numbers, obj, None, author.dry_run) if strategy.allocate else None
-        try:
-            await background.run(author.size, writing.check_create, served, obj)
-            await self._admission.validate(attributes)
-            author.warnings.extend(strategy.warnings(obj, None))
-            return await self._insert(author, served, obj)
-        finally:
-            if finish is not None:
+        served.strategy.prepare_create(obj, now)
+        if served.strategy.allocate is not None:
+            return await self._numbered(author, served, attributes, served.strategy.allocate)
+        return await self._checked(author, served, attributes)
+
+    async def _numbered(self, author: Author, served: Served, attributes: Attributes, allocate: Allocate) -> bytes:
+        """Stores an object that numbers are given to; with other numbers when another server gave out the same meanwhile."""
+        text = codec.encode(attributes.obj)
+        tries = _NUMBERED_TRIES
+        while True:
+            finish = allocate(self._numbers, attributes.obj, None, author.dry_run)
+            try:
+                return await self._checked(author, served, attributes)
+            except Overtaken:
+                tries -= 1
+                if not tries:
+                    raise
+            finally:
                 finish()
+            await self._storage.fresh()
+            attributes.obj = served.decode(text)
+
+    async def _checked(self, author: Author, served: Served, attributes: Attributes) -> bytes:
+        await background.run(author.size, writing.check_create, served, attributes.obj)
+        await self._admission.validate(attributes)
+        author.warnings.extend(served.strategy.warnings(attributes.obj, None))
+        return await self._insert(author, served, attributes.obj)
 
     async def _insert(self, author: Author, served: Served, obj: Obj) -> bytes:
         """Writes the object, trying other names when a generated one is taken."""
@@ -244,6 +263,9 @@ class Writer:
             if not subresource:
                 author.warnings.extend(served.strategy.warnings(new, old))
             return await self._write(author, served, entry, new, old)
+        except Overtaken:
+            await self._storage.fresh()
+            return None
         finally:
             if finish is not None:
                 finish()

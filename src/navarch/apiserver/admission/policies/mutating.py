@@ -11,7 +11,7 @@ Upstream counterpart: apiserver's admission/plugin/policy/mutating (compilation.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -221,14 +221,14 @@ class Mutating:
 
     async def _run(self, attributes: Attributes, policies: tuple[Policy[Mutations], ...]) -> None:
         problems: list[_Problem] = []
-        invocations = [found for policy in policies for found in self._invocations(attributes, policy, problems)]
+        invocations = [found for policy in policies async for found in self._invocations(attributes, policy, problems)]
         if invocations:
             await self._invoke(attributes, invocations, problems)
         refused = [problem for problem in problems if not problem.policy.ignore]
         if refused:
             raise _refusal(attributes, refused)
 
-    def _invocations(self, attributes: Attributes, policy: Policy[Mutations], problems: list[_Problem]) -> Iterator[_Invocation]:
+    async def _invocations(self, attributes: Attributes, policy: Policy[Mutations], problems: list[_Problem]) -> AsyncIterator[_Invocation]:
         catalog = self._source.catalog
         try:
             matched = policy.constraints.match(attributes, catalog)
@@ -243,11 +243,12 @@ class Mutating:
             try:
                 if not binding.matches(attributes, catalog):
                     continue
-                held = parameters.collect(catalog, policy.spec.paramKind, binding.spec.paramRef, attributes.namespace)
+                held = await parameters.collect(catalog, policy.spec.paramKind, binding.spec.paramRef, attributes.namespace)
             except (Misconfigured, errors.ApiError) as error:
                 problems.append(_Problem(policy, binding, f"failed to configure binding: {error}"))
                 continue
-            yield from (_Invocation(policy, binding, matched, params) for params in held)
+            for params in held:
+                yield _Invocation(policy, binding, matched, params)
 
     async def _invoke(self, attributes: Attributes, invocations: list[_Invocation], problems: list[_Problem]) -> None:
         round = attributes.scratch.setdefault(Mutating, _Round())

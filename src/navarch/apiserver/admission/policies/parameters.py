@@ -36,7 +36,7 @@ def served_kind(catalog: Catalog, kind: admission_v1.ParamKind) -> Served:
     return served
 
 
-def collect(catalog: Catalog, kind: admission_v1.ParamKind | None, ref: admission_v1.ParamRef | None, namespace: str) -> list[Tree | None]:
+async def collect(catalog: Catalog, kind: admission_v1.ParamKind | None, ref: admission_v1.ParamRef | None, namespace: str) -> list[Tree | None]:
     """`namespace`: the request's. Misconfigured."""
     if kind is None or ref is None:
         return [None]
@@ -50,7 +50,7 @@ def collect(catalog: Catalog, kind: admission_v1.ParamKind | None, ref: admissio
     found = _found(served, ref, namespace if served.resource.namespaced else "")
     if not found and ref.parameterNotFoundAction == "Deny":
         raise Misconfigured("no params found for policy binding with `Deny` parameterNotFoundAction")
-    return [codec.tree(served.body(entry)) for entry in found]
+    return [codec.tree((await served.entry(entry)).body) for entry in found]
 
 
 def _found(served: Served, ref: admission_v1.ParamRef, namespace: str) -> list[Entry]:

@@ -212,7 +212,7 @@ class Validating:
             try:
                 if not binding.matches(attributes, catalog):
                     continue
-                held = parameters.collect(catalog, policy.spec.paramKind, binding.spec.paramRef, attributes.namespace)
+                held = await parameters.collect(catalog, policy.spec.paramKind, binding.spec.paramRef, attributes.namespace)
             except (Misconfigured, errors.ApiError) as error:
                 _misconfigured(denials, policy, binding, str(error))
                 continue

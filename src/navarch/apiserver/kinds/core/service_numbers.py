@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+import msgspec
 
 from navarch.api.core import v1 as core_v1
 from navarch.apiserver.kinds.strategy import Finish, Numbers
@@ -28,16 +32,48 @@ def needs_ports(spec: core_v1.ServiceSpec) -> bool:
     return spec.type == "NodePort" or (spec.type == "LoadBalancer" and spec.allocateLoadBalancerNodePorts is not False)
 
 
-def holdings(service: core_v1.Service) -> tuple[set[int], set[int]]:
-    """The addresses and node ports a Service holds."""
+class Holdings(NamedTuple):
+    """The addresses, as IPAddresses are named, and the node ports of a Service."""
+
+    addresses: frozenset[str]
+    ports: frozenset[int]
+
+
+NONE = Holdings(frozenset(), frozenset())
+
+
+class _Port(msgspec.Struct, gc=False):
+    nodePort: int | None = None
+
+
+class _Spec(msgspec.Struct, gc=False):
+    type: str | None = None
+    clusterIP: str | None = None
+    clusterIPs: list[str] | None = None
+    ports: list[_Port] | None = None
+    healthCheckNodePort: int | None = None
+
+
+class _Held(msgspec.Struct, gc=False):
+    """What of a Service says which numbers it holds."""
+
+    spec: _Spec | None = None
+
+
+_decoder = msgspec.json.Decoder(_Held)
+decode = _decoder.decode
+
+
+def holdings(service: core_v1.Service | _Held) -> Holdings:
+    """What a Service holds."""
     spec = service.spec
     if spec is None or spec.type == "ExternalName":
-        return set(), set()
+        return NONE
     texts = [t for t in (spec.clusterIPs or ([spec.clusterIP] if spec.clusterIP else [])) if t and t != HEADLESS]
     ports = {p.nodePort for p in spec.ports or () if p.nodePort}
     if spec.healthCheckNodePort:
         ports.add(spec.healthCheckNodePort)
-    return {int(ipaddress.ip_address(t)) for t in texts}, ports
+    return Holdings(frozenset(str(ipaddress.ip_address(t)) if ":" in t else t for t in texts), frozenset(ports))
 
 
 def allocate(numbers: Numbers, service: core_v1.Service, old: core_v1.Service | None, dry_run: bool) -> Finish:
@@ -47,9 +83,9 @@ def allocate(numbers: Numbers, service: core_v1.Service, old: core_v1.Service | 
     taking = _Taking(numbers)
     try:
         _families(numbers, service, old)
-        mine = holdings(old) if old is not None else (set[int](), set[int]())
-        taking.addresses(service, mine[0])
-        taking.node_ports(service, mine[1])
+        mine = holdings(old) if old is not None else NONE
+        taking.addresses(service, mine.addresses)
+        taking.node_ports(service, mine.ports)
     except _Refused as refused:
         taking.back()
         raise field.invalid_error("", "Service", service.metadata.name or "", refused.problems) from None
@@ -86,7 +122,7 @@ class _Taking:
         counter[number] += 1
         self._taken.append((counter, number))
 
-    def addresses(self, service: core_v1.Service, mine: set[int]) -> None:
+    def addresses(self, service: core_v1.Service, mine: AbstractSet[str]) -> None:
         spec = service.spec
         assert spec is not None
         if spec.type == "ExternalName" or (spec.clusterIPs or [""])[0] == HEADLESS:
@@ -99,7 +135,7 @@ class _Taking:
         spec.clusterIPs = found or None
         spec.clusterIP = found[0] if found else None
 
-    def _address(self, service: core_v1.Service, family: str, asked: str, mine: set[int]) -> str:
+    def _address(self, service: core_v1.Service, family: str, asked: str, mine: AbstractSet[str]) -> str:
         held = self._held
         if not asked:
             number = held.address(family)
@@ -112,7 +148,7 @@ class _Taking:
             number = int(ipaddress.ip_address(asked))
         except ValueError:
             return asked
-        if number in mine:
+        if str(ipaddress.ip_address(number) if family == "IPv4" else ipaddress.IPv6Address(number)) in mine:
             return asked
         why = held.refuse_address(asked, family)
         if why:
@@ -121,7 +157,7 @@ class _Taking:
         self._take(held.addresses, number)
         return asked
 
-    def node_ports(self, service: core_v1.Service, mine: set[int]) -> None:
+    def node_ports(self, service: core_v1.Service, mine: AbstractSet[int]) -> None:
         spec = service.spec
         assert spec is not None
         given: dict[int, int] = {}
@@ -136,7 +172,7 @@ class _Taking:
                 raise errors.internal(f"failed to allocate requested HealthCheck NodePort {spec.healthCheckNodePort}: {why}")
             self._take(self._held.ports, spec.healthCheckNodePort)
 
-    def _node_port(self, spec: core_v1.ServiceSpec, i: int, port: core_v1.ServicePort, given: dict[int, int], mine: set[int]) -> None:
+    def _node_port(self, spec: core_v1.ServiceSpec, i: int, port: core_v1.ServicePort, given: dict[int, int], mine: AbstractSet[int]) -> None:
         """One port number serves TCP and UDP of the same Service port."""
         number = port.port or 0
         shared = given.get(number, 0)
