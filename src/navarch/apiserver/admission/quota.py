@@ -150,7 +150,8 @@ def counted(quotas: Quotas, quota: core_v1.ResourceQuota) -> usage.Usage:
             served = quotas.catalog.of(group, plural)
         except KeyError:
             continue
-        for entry in served.cache.select(Scope(quota.metadata.namespace or "")):
+        stored = quotas.catalog.caches.get(served.cache.prefix, served.cache)  # another version's may not be filled
+        for entry in stored.select(Scope(quota.metadata.namespace or "")):
             obj = served.decode(entry.body)
             if usage.matches(quota.spec, group, plural, obj):
                 parts.append(usage.of(group, plural, obj, now))
