@@ -193,7 +193,7 @@ class Catalog:
             del self._served[group, one.resource.version, plural]
             beside = self._by_prefix[one.cache.prefix]
             beside.remove(one)
-            if one.view is not None:
+            if one.view is not None and one not in found:
                 one.view.close()
             if not beside:
                 del self._by_prefix[one.cache.prefix]

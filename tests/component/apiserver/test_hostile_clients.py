@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from bench import api, hostile
+from navarch.testing import ports
 
 ANSWERED = ("YAML aliases", "YAML directives", "deep bodies", "numbers", "long paths", "selectors", "Tables", "lists", "the past", "unread watches")
 """Kinds of which some are answered while they go on: else the server stands still for them."""
@@ -15,7 +16,7 @@ ANSWERED = ("YAML aliases", "YAML directives", "deep bodies", "numbers", "long p
 
 @pytest.mark.slow
 async def test_a_well_behaved_client_does_not_notice_hostile_ones() -> None:
-    async with api.own_server(16599, "nobody,nobody,2\n") as (server, pid):
+    async with api.own_server(ports.free(), "nobody,nobody,2\n") as (server, pid):
         await hostile.prepare(server, 500)
         for kind in hostile.ATTACKS:
             found = await hostile.measured(server, pid, kind, 2.5 if kind in ANSWERED else 0.7)

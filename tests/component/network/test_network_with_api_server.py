@@ -23,14 +23,9 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.client import kubeconfig, rest
+from navarch.testing import ports
 
 NAVARCH = [sys.executable, "-m", "navarch.cli.main"]
-
-
-def free_port() -> int:
-    with socket.socket() as trying:
-        trying.bind(("127.0.0.1", 0))
-        return int(trying.getsockname()[1])
 
 
 class Component:
@@ -93,7 +88,7 @@ class Upstream:
 
 class World:
     def __init__(self, folder: pathlib.Path) -> None:
-        port = free_port()
+        port = ports.free()
         (folder / "tokens.csv").write_text('secret,admin,admin,"system:masters"\n')
         self.apiserver = Component(
             "apiserver", "--data-dir", str(folder), "--bind-address=127.0.0.1", f"--secure-port={port}",
@@ -103,7 +98,7 @@ class World:
         self.kubeconfig = folder / "admin.kubeconfig"
         self.kubeconfig.write_text(kubeconfig.render(self.config))
         self.upstream = Upstream()
-        self.dns_port = free_port()
+        self.dns_port = ports.free()
         self.dns = Component(
             "dns", f"--kubeconfig={self.kubeconfig}", f"--port={self.dns_port}", "--cluster-ip=10.96.0.10",
             f"--upstream=127.0.0.1#{self.upstream.port}",
@@ -229,7 +224,7 @@ def test_thousands_of_queries_a_second(world: World) -> None:
 
 
 def test_components_end_on_term_and_say_why_they_cannot_start(tmp_path: pathlib.Path, world: World) -> None:
-    port = free_port()
+    port = ports.free()
     more = Component("dns", f"--kubeconfig={world.kubeconfig}", f"--port={port}")
     assert f":{port}," in more.said[-1]
     assert more.stop() == 0

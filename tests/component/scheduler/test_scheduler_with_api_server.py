@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
-import socket
 import subprocess
 import sys
 import time
@@ -20,15 +19,9 @@ import pytest_asyncio
 from navarch.api.core import v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.client import kubeconfig, rest
+from navarch.testing import ports
 
 NAVARCH = pathlib.Path(sys.executable).with_name("navarch")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager
@@ -53,7 +46,7 @@ def component(*words: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An API server and a scheduler; the kubeconfig."""
-    folder, port = tmp_path_factory.mktemp("cluster"), free_port()
+    folder, port = tmp_path_factory.mktemp("cluster"), ports.free()
     (folder / "tokens.csv").write_text("secret,admin,admin,system:masters\n")
     path = folder / "kubeconfig"
     path.write_text(

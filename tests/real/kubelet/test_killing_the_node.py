@@ -13,7 +13,6 @@ import pathlib
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from navarch.lib import mounts
 from navarch.machinery import errors
 from navarch.network import links
 from navarch.run import runtime
+from navarch.testing import ports
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="containers need root"),
@@ -58,13 +58,6 @@ supervisor.run_all(parts, lambda: None, in_order=True)
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Machine:
     """An API server that lives, and a node (kubelet and containerd) that is killed and started again."""
 
@@ -80,14 +73,14 @@ class Machine:
             "root_dir": str(folder / "kubelet"),
             "pod_log_dir": str(folder / "pod-logs"),
             "address": "127.0.0.1",
-            "port": free_port(),
+            "port": ports.free(),
             "cgroup_root": f"/navarch-kill-{os.getpid()}",
         }
         self.api: subprocess.Popen[bytes] | None = None
         self.node: subprocess.Popen[bytes] | None = None
 
     def start_api(self) -> None:
-        port = free_port()
+        port = ports.free()
         (self.folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
         flags = [f"--data-dir={self.folder}/api", "--bind-address=127.0.0.1", f"--secure-port={port}", f"--token-auth-file={self.folder}/tokens.csv"]
         self.api = self._spawn("api", [sys.executable, "-m", "navarch.cli.main", "apiserver", *flags])

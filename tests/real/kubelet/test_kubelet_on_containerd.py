@@ -9,7 +9,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from navarch.cri import containerd, images
 from navarch.kubelet import loop
 from navarch.lib.streaming import channels
 from navarch.machinery import errors
+from navarch.testing import ports
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="containers need root"),
@@ -43,19 +43,12 @@ BRIDGE = "nvtest0"
 SUBNET = "10.213.77.0/24"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Machine:
     """Folders, processes and addresses of the test."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
-        self.api_port, self.kubelet_port = free_port(), free_port()
+        self.api_port, self.kubelet_port = ports.free(), ports.free()
         self.settings = containerd.Settings(
             data_dir=folder / "containerd",
             run_dir=folder / "run",
