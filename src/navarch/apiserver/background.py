@@ -14,10 +14,12 @@ import gc
 import heapq
 import itertools
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from navarch.lib.patience import Impatient
 from navarch.machinery import errors
 
 P = ParamSpec("P")
@@ -83,8 +85,17 @@ class Background:
         self._busy = False
 
 
+_thread = threading.local()
+
+
+def away() -> bool:
+    """Whether this runs in the thread: nobody waits for it there."""
+    return getattr(_thread, "away", False)
+
+
 def _uncollected(work: Callable[[], T]) -> T:
     """Does work without the collector: it would walk 100,000 new lists again and again, with everybody waiting for it."""
+    _thread.away = True
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -98,8 +109,13 @@ _background = Background()
 
 
 async def run(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of pure work on so many bytes: done at once when they are few, in the background when they are many."""
-    return await _background.run(size, work, *args, **kwargs) if size > LARGE else work(*args, **kwargs)
+    """The result of pure work on so many bytes: done at once when they are few, in the background when they are many, or prove to be hard."""
+    if size <= LARGE:
+        try:
+            return work(*args, **kwargs)
+        except Impatient:
+            size = LARGE
+    return await _background.run(size, work, *args, **kwargs)
 
 
 async def aside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

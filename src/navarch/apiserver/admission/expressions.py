@@ -23,9 +23,11 @@ from navarch.apiserver.authn.users import User, authenticated
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question, field_requirements
 from navarch.apiserver.served import Catalog
+from navarch.lib.patience import Impatient
 from navarch.machinery import codec, errors
 from navarch.machinery.cel import admission
 from navarch.machinery.cel.admission import Inputs
+from navarch.machinery.cel.expressions import LOOP_COST
 from navarch.machinery.cel.functions import authorization
 from navarch.machinery.cel.functions.authorization import Ask, Decision
 
@@ -108,8 +110,8 @@ class Request:
     async def evaluated(self, work: Callable[[Ask, int | None], T]) -> T:
         """What `work` gives: called here with little patience, and when that is not enough again in the thread."""
         try:
-            return work(self.ask, admission.LOOP_COST)
-        except admission.Impatient:
+            return work(self.ask, LOOP_COST)
+        except Impatient:
             return await background.aside(work, self._from_thread(), None)
 
     def _from_thread(self) -> Ask:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from navarch.apiserver import background
 from navarch.apiserver.extensions import columns
 from navarch.apiserver.extensions.custom import CustomObject, Tree, steps
 from navarch.apiserver.extensions.definition import Scale, Version
@@ -19,6 +20,7 @@ from navarch.apiserver.kinds import metadata as metadata_rules
 from navarch.apiserver.kinds.strategy import Strategy, nothing_on_create
 from navarch.machinery import codec, errors, field, goform, names
 from navarch.machinery.cel import rules
+from navarch.machinery.cel.expressions import LOOP_COST
 from navarch.machinery.field import Problem
 from navarch.machinery.structural import coerce, lists, validate
 from navarch.machinery.structural.ratcheting import Correlated
@@ -124,7 +126,7 @@ class _Checks:
         refusal = rules.blocked(found)
         if refusal is not None:
             return [refusal], []
-        outcome = self._held.rules.validate(tree, old, pair=pair)
+        outcome = self._held.rules.validate(tree, old, pair=pair, patience=None if background.away() else LOOP_COST)
         return outcome.problems, outcome.warnings
 
     def _tree(self, obj: CustomObject) -> Tree:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from navarch.lib.patience import Impatient
 from navarch.machinery.cel import expressions, libraries, patches, types
 from navarch.machinery.cel.environment import Environment
 from navarch.machinery.cel.expressions import MATCH_CONDITIONS_BUDGET, CompileError, Expression
@@ -30,8 +31,6 @@ from navarch.machinery.cel.values import EvaluationError
 
 _OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 _CANCELLED = "operation cancelled: actual cost limit exceeded"
-LOOP_COST = 30_000
-"""What expressions may cost where others wait for them: some ten milliseconds."""
 
 
 # ---- types ---------------------------------------------------------------------------------------------------------
@@ -288,10 +287,6 @@ class Result:
     compiled: Compiled
     value: Any = None
     error: str = ""
-
-
-class Impatient(Exception):
-    """The expressions take longer than they may where they are evaluated: to be done again elsewhere."""
 
 
 class OutOfBudget(Exception):

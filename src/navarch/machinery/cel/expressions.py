@@ -21,6 +21,10 @@ from navarch.machinery.cel.types import Type
 
 BUDGET = 10_000_000
 """What all rules of one object, or all expressions of one policy binding, may cost together."""
+LOOP_COST = 30_000
+"""What expressions may cost where others wait for them: some ten milliseconds."""
+COMPILING = 1_000
+"""What compiling one counts as, where others wait."""
 MATCH_CONDITIONS_BUDGET = 2_500_000
 """What the match conditions of one webhook or policy may cost for one object."""
 

@@ -16,11 +16,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from navarch.lib.patience import Impatient
 from navarch.machinery import field, goform
 from navarch.machinery.cel import cost, expressions, libraries, types
 from navarch.machinery.cel.declared import MAX_REQUEST, Declared, declare
-from navarch.machinery.cel.expressions import BUDGET, CompileError, Expression
-from navarch.machinery.cel.program import CostExceeded
+from navarch.machinery.cel.expressions import BUDGET, COMPILING, CompileError, Expression
+from navarch.machinery.cel.program import MAX_COST, CostExceeded
 from navarch.machinery.cel.values import NONE, EvaluationError, Optional
 from navarch.machinery.field import Problem
 from navarch.machinery.structural import paths
@@ -115,11 +116,16 @@ class Validator:
     def __init__(self, schema: Structural, *, root: bool = True) -> None:
         self._place = _Place(schema, root)
 
-    def validate(self, obj: Any, old: Any = None, *, path: str = "", pair: Correlated | None = None, budget: int = BUDGET) -> Outcome:
-        """What an object breaks. `old`, on an update, is what it was, and `pair` the two of them, if what did not change may stay."""
+    def validate(
+        self, obj: Any, old: Any = None, *, path: str = "", pair: Correlated | None = None, budget: int = BUDGET, patience: int | None = None
+    ) -> Outcome:
+        """What an object breaks. `old`, on an update, is what it was, and `pair` the two of them, if what did not change may stay.
+
+        `patience`: what that may cost before it is given up with `Impatient`.
+        """
         if not self._place.schema.below.rules:
             return Outcome([], [], budget)
-        walk = _Walk(budget)
+        walk = _Walk(budget, patience)
         walk.visit(self._place, path, obj, old, _Ratchet(pair, None))
         return Outcome(walk.problems, walk.warnings, walk.budget)
 
@@ -140,6 +146,10 @@ class _Place:
         if self._rules is None:
             self._rules = compiled(self.schema, declare(self.schema, root=self.root)) if self.schema.rules else ()
         return self._rules
+
+    @property
+    def compiled(self) -> bool:
+        return self._rules is not None
 
     @property
     def compares(self) -> bool:
@@ -177,8 +187,9 @@ class _Ratchet:
 
 
 class _Walk:
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, patience: int | None) -> None:
         self.budget = budget
+        self.patience = patience
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
 
@@ -218,6 +229,8 @@ class _Walk:
     def check(self, place: _Place, path: str, value: Any, old: Any, ratchet: _Ratchet) -> None:
         """The rules of one place."""
         kind, at = place.schema.type, path or NO_FIELD
+        if not place.compiled:
+            self.lose(len(place.schema.rules) * COMPILING)
         if not place.compares:
             old = None
         if self.budget <= 0:
@@ -246,12 +259,14 @@ class _Walk:
         assert rule.expression is not None
         told = _told(rule.rule)
         try:
-            held, spent = rule.expression.evaluate(variables)
+            held, spent = rule.expression.evaluate(variables, MAX_COST if self.patience is None else min(MAX_COST, self.patience))
         except EvaluationError as error:
             if self.spend(error.cost, at, kind):
                 self.problems.append(field.invalid(at, kind, _failed(str(error), told)))
             return None
         except CostExceeded as error:
+            if self.patience is not None and self.patience < MAX_COST:
+                raise Impatient from None
             if self.spend(error.cost, at, kind):
                 detail = f"'{_CANCELLED}': no further validation rules will be run due to call cost exceeds limit for rule: {told}"
                 self.problems.append(field.invalid(at, kind, detail))
@@ -259,8 +274,16 @@ class _Walk:
             return None
         return held is True if self.spend(spent, at, kind) else None
 
+    def lose(self, cost: int) -> None:
+        """Takes a cost from the patience, if there is an end to it. Impatient."""
+        if self.patience is not None:
+            self.patience -= cost
+            if self.patience < 0:
+                raise Impatient
+
     def spend(self, cost: int, at: str, kind: str) -> bool:
         """Takes a cost from the budget; false, and told, when it is not there."""
+        self.lose(cost)
         if cost > self.budget:
             self.problems.append(field.invalid(at, kind, _OUT_OF_BUDGET))
             self.budget = -1

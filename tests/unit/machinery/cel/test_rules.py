@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from navarch.lib.patience import Impatient
 from navarch.machinery import field
 from navarch.machinery.cel import expressions, rules
 from navarch.machinery.cel.declared import declare
@@ -96,3 +97,23 @@ def test_a_schema_that_stands_may_cost_what_it_costs() -> None:
     assert any("exceeds budget by factor of more than 100x" in str(problem) for problem in new)
     known = definition.problems(whole, PATH, lambda value, path: [], rules=rules.DefinitionRules(known=True))
     assert not any("estimated rule cost exceeds budget" in str(problem) for problem in known)
+
+
+def test_what_takes_long_is_given_up_where_others_wait() -> None:
+    rule = {"rule": "self.all(a, self.all(b, a + b >= 0))"}
+    tree = schema.parse({"type": "object", "properties": {"l": {"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": [rule]}}})
+    held, large = rules.Validator(tree), {"l": list(range(300))}
+    with pytest.raises(Impatient):
+        held.validate(large, patience=expressions.LOOP_COST)
+    assert not held.validate(large).problems
+    assert not held.validate({"l": [1, 2]}, patience=expressions.LOOP_COST).problems
+
+
+def test_compiling_counts_where_others_wait() -> None:
+    many = [{"rule": f"self.size() < {n}"} for n in range(100, 150)]
+    tree = schema.parse({"type": "object", "properties": {"s": {"type": "string", "maxLength": 9, "x-kubernetes-validations": many}}})
+    held = rules.Validator(tree)
+    with pytest.raises(Impatient):
+        held.validate({"s": "a"}, patience=expressions.LOOP_COST)
+    assert not held.validate({"s": "a"}).problems
+    assert not held.validate({"s": "a"}, patience=expressions.LOOP_COST).problems
