@@ -7,7 +7,7 @@ Upstream counterpart: apiserver's endpoints/handlers/responsewriters.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -78,21 +78,30 @@ class Stream:
 
 @dataclass(slots=True)
 class Tunnel:
-    """The connection is handed over to a target that agrees to the upgrade."""
+    """The connection is handed over to a target that agrees to the upgrade. Without a path it is the request's own; `headers` are added to the
+    request's; what fails is told as `plain` text where that is wanted."""
 
     target: Target
-    path: str
+    path: str = ""
+    headers: Sequence[tuple[str, str]] = ()
+    plain: bool = False
 
 
 @dataclass(slots=True)
 class Forward:
-    """What a target answers to the request. With a prefix, links of HTML pages and redirects get it in front; with `refusal`, a failure is
-    an error of ours instead of being passed on."""
+    """What a target answers to the request. Without a path it is the request's own; `headers` are added to the request's.
+
+    With a prefix, links of HTML pages and redirects get it in front; with `refusal`, a failure is an error of ours instead of being passed on; what
+    fails before there is an answer is told as `plain` text where that is wanted; `seconds` is how long the answer may take to begin.
+    """
 
     target: Target
-    path: str
+    path: str = ""
     prefix: str = ""
     refusal: Refusal | None = None
+    headers: Sequence[tuple[str, str]] = ()
+    plain: bool = False
+    seconds: float | None = None
 
 
 @dataclass(slots=True)

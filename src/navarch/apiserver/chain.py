@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from navarch.apiserver import answers, impersonation, inflight, stages
+from navarch.apiserver.aggregation import proxying
+from navarch.apiserver.aggregation.registry import Registry
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.authn.authenticator import Authenticator
 from navarch.apiserver.authz.authorizer import Authorizer
@@ -40,7 +42,13 @@ class Stage:
 
 
 def pipeline(
-    metrics: Metrics, authenticator: Authenticator, authorizer: Authorizer, bounds: inflight.InFlight, catalog: Catalog, dispatch: Dispatch
+    metrics: Metrics,
+    authenticator: Authenticator,
+    authorizer: Authorizer,
+    bounds: inflight.InFlight,
+    catalog: Catalog,
+    remotes: Registry,
+    dispatch: Dispatch,
 ) -> tuple[Stage, ...]:
     """All stages, in order."""
     return (
@@ -48,8 +56,9 @@ def pipeline(
         Stage("authentication", partial(stages.authenticate, authenticator)),
         Stage("impersonation", partial(impersonation.impersonate, authorizer)),
         Stage("requests in flight", partial(inflight.enter, bounds), inflight.leave),
-        Stage("resource", partial(stages.find, catalog)),
+        Stage("resource", partial(stages.find, catalog, remotes)),
         Stage("authorization", partial(stages.authorize, authorizer)),
+        Stage("aggregation", partial(proxying.enter, remotes)),
         Stage("answer", dispatch.answer),
     )
 

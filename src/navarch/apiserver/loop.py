@@ -86,9 +86,13 @@ async def serving(options: Options, store: Readable) -> AsyncIterator[Parts]:
         raise
     try:
         await bootstrap.run(parts.bootstrap)
-        async with definitions.serving(parts.definitions):
+        async with definitions.serving(parts.definitions), tasks.Group() as group:
+            await parts.aggregator.start(group)
             parts.health.bootstrap = True
-            yield parts
+            try:
+                yield parts
+            finally:
+                group.cancel()
     finally:
         parts.watchers.end()
         listener.close()
@@ -120,6 +124,7 @@ async def _load(parts: Parts) -> None:
     await parts.storage.start()
     parts.numbers.load(parts.catalog.caches[holders.RANGES], parts.catalog.caches[holders.ADDRESSES])
     parts.storage.listen(parts.numbers.changed)
+    parts.aggregator.load(parts.storage)
     parts.authorizer.rbac.generation += 1
     parts.health.caches = True
 
@@ -167,6 +172,8 @@ def with_certificates(options: Options) -> Options:
         files |= {"tls_cert_file": str(certificate), "tls_private_key_file": str(key)}
         if not options.client_ca_file:
             files["client_ca_file"] = str(folder / "ca.crt")
+    if not (options.requestheader_client_ca_file or options.proxy_client_cert_file):
+        files |= _own_front_proxy(folder, now)
     if not options.service_account_signing_key_file:
         signing = folder / "sa.key"
         if not signing.exists():
@@ -175,10 +182,23 @@ def with_certificates(options: Options) -> Options:
     return replace(options, **files)
 
 
-def _own_authority(folder: pathlib.Path, now: datetime.datetime) -> pki.Pair:
-    certificate, key = folder / "ca.crt", folder / "ca.key"
+def _own_front_proxy(folder: pathlib.Path, now: datetime.datetime) -> dict[str, str]:
+    """The flags by which extension servers know this one: an authority of its own, which signs nothing but front proxies."""
+    certificate, key = folder / "front-proxy-client.crt", folder / "front-proxy-client.key"
+    ca = _own_authority(folder, now, "front-proxy-ca")
+    if not certificate.exists():
+        pki.issue(ca, "front-proxy-client", now, client=True).write(certificate, key)
+    return {
+        "requestheader_client_ca_file": str(folder / "front-proxy-ca.crt"),
+        "proxy_client_cert_file": str(certificate),
+        "proxy_client_key_file": str(key),
+    }
+
+
+def _own_authority(folder: pathlib.Path, now: datetime.datetime, name: str = "ca") -> pki.Pair:
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
     if certificate.exists() and key.exists():
         return pki.Pair(certificate.read_bytes(), key.read_bytes())
-    ca = pki.authority("kubernetes", now)
+    ca = pki.authority("kubernetes" if name == "ca" else name, now)
     ca.write(certificate, key)
     return ca

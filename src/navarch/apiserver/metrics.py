@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from navarch.apiserver.admission.webhooks.metrics import WebhookMetrics
+from navarch.apiserver.aggregation.metrics import Availabilities
 from navarch.apiserver.answers import Document
 from navarch.apiserver.call import Call
 from navarch.apiserver.routes import RequestInfo
@@ -33,6 +34,7 @@ class Metrics:
             buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 30),
         )
         self.webhooks = WebhookMetrics(self.registry)
+        self.availabilities = Availabilities(self.registry)
         self._counters: dict[tuple[str, str, str, str, str, str], Counter] = {}
         self._timers: dict[tuple[str, str], Histogram] = {}
 

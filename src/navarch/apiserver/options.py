@@ -35,7 +35,7 @@ class Options:
     requestheader_client_ca_file: str = ""
     requestheader_allowed_names: tuple[str, ...] = ("front-proxy-client",)
     proxy_client_cert_file: str = ""
-    """Who we are to extension API servers. There are none yet: the pair is only checked."""
+    """Who we are to extension API servers."""
 
     proxy_client_key_file: str = ""
     storage_backend: str = "sqlite"

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from navarch.apiserver.admission import chain, podsecurity, settings, table
+from navarch.apiserver.aggregation.aggregator import Aggregator
+from navarch.apiserver.aggregation.availability import Availability
+from navarch.apiserver.aggregation.registration import Registration
+from navarch.apiserver.aggregation.registry import Registry
+from navarch.apiserver.aggregation.trust import TrustPublisher
 from navarch.apiserver.authn import tokens
 from navarch.apiserver.authn.authenticator import Authenticator
 from navarch.apiserver.authn.certificates import Authorities
@@ -65,6 +70,7 @@ class Parts:
     watchers: Watchers
     health: Health
     bootstrap: Bootstrap
+    aggregator: Aggregator
     outward: Calls
     """Connections to what extends the server."""
     definitions: definitions.Parts
@@ -101,6 +107,7 @@ def make(options: Options, store: Readable, transport: Transport) -> Parts:
 
     issuer, authenticator = _authentication(options, catalog)
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog), options.authorization_mode)
+    remotes = Registry(catalog, options.proxy_client_cert_file, options.proxy_client_key_file)
     outward = Calls(catalog, transport)
     deciding = AdmissionParts(catalog, storage, authorizer, settings.read(options.admission_control_config_file), outward, metrics)
     admission = table.chain(deciding, options.enable_admission_plugins, options.disable_admission_plugins)
@@ -140,11 +147,12 @@ def make(options: Options, store: Readable, transport: Transport) -> Parts:
         ("", "serviceaccounts", "token"): partial(token.handle, issuing),
     }
     dispatch = Dispatch(verbs, Subresources(writer, special), reviews, endpoints)
-    calls = Chain(pipeline(metrics, authenticator, authorizer, inflight, catalog, dispatch))
+    calls = Chain(pipeline(metrics, authenticator, authorizer, inflight, catalog, remotes, dispatch))
     bootstrap = Bootstrap(catalog, writer, options, repair)
     custom = definitions.Parts(catalog, storage, turns, watchers, writer, partial(post, outward))
+    aggregator = _aggregator(options, remotes, writer, transport, metrics)
     return Parts(
-        options, catalog, storage, authenticator, authorizer, admission, inflight, kubelets, numbers, watchers, health, bootstrap, outward,
+        options, catalog, storage, authenticator, authorizer, admission, inflight, kubelets, numbers, watchers, health, bootstrap, aggregator, outward,
         custom, calls,
     )  # fmt: skip
 
@@ -158,6 +166,17 @@ def _authentication(options: Options, catalog: Catalog) -> tuple[tokens.TokenIss
     verifier = tokens.TokenVerifier(options.service_account_issuer, issuer.published, audiences, Living(catalog))
     authorities = Authorities(options.client_ca_file, options.requestheader_client_ca_file, options.requestheader_allowed_names)
     return issuer, Authenticator(TokenFile(options.token_auth_file), verifier, authorities)
+
+
+def _aggregator(options: Options, remotes: Registry, writer: Writer, transport: Transport, metrics: Metrics) -> Aggregator:
+    """What keeps APIServices, and what extension servers are to know."""
+    authorities = (options.client_ca_file, options.requestheader_client_ca_file)
+    return Aggregator(
+        remotes,
+        Registration(remotes, writer),
+        Availability(remotes, writer, transport, metrics.availabilities),
+        TrustPublisher(remotes.catalog, writer, *authorities, options.requestheader_allowed_names),
+    )
 
 
 def _check_token_expiration(seconds: float) -> None:

@@ -117,6 +117,7 @@ class Catalog:
         self.generation = 0
         self.changed: dict[str, int] = {}
         """By group, the generation at which it last changed."""
+        self._listeners: list[Callable[[], None]] = []
         self._build()
         self._builtin = tuple(self._groups)
 
@@ -209,9 +210,15 @@ class Catalog:
     def _of(self, group: str, plural: str) -> tuple[Served, ...]:
         return self._groups.get(group, {}).get(plural, ())
 
+    def listen(self, receive: Callable[[], None]) -> None:
+        """Calls `receive` whenever something else is served than before."""
+        self._listeners.append(receive)
+
     def _note(self, group: str) -> None:
         self.generation += 1
         self.changed[group] = self.generation
+        for receive in self._listeners:
+            receive()
 
     def _build(self) -> None:
         known = resources.table()

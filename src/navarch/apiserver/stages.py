@@ -6,6 +6,7 @@ Upstream counterparts: apiserver's endpoints/filters/{authentication,authorizati
 from __future__ import annotations
 
 from navarch.apiserver import discovery, routes
+from navarch.apiserver.aggregation.registry import Registry
 from navarch.apiserver.authn.authenticator import Authenticator
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.apiserver.authz.questions import Question, field_requirements, refusal
@@ -23,10 +24,12 @@ def authenticate(authenticator: Authenticator, call: Call) -> None:
     call.user = authenticator.authenticate(call)
 
 
-def find(catalog: Catalog, call: Call) -> None:
-    """Finds what is served at a path. NotFound where a resource's scope does not allow the path; what is not stored is found later."""
+def find(catalog: Catalog, remotes: Registry, call: Call) -> None:
+    """Finds what is served at a path. NotFound where a resource's scope does not allow the path; what is not stored, or served by another server, is
+    found later.
+    """
     info = call.info
-    if not info.is_resource:
+    if not info.is_resource or remotes.remote_of(info) is not None:
         return
     served = call.served = catalog.get(info.group, info.version, info.plural)
     resource = served.resource if served is not None else catalog.virtual(info.group, info.version, info.plural)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.client.index import Index
-from navarch.client.queue import WorkQueue
+from navarch.lib.queue import WorkQueue
 from navarch.lib import backoff
 
 

@@ -20,7 +20,7 @@ METADATA_ALONE = frozenset({"namespaces", "serviceaccounts"})
 
 NO_RULES_ON_CREATE = frozenset(
     {
-        "apiregistration.k8s.io/apiservices", "flowcontrol.apiserver.k8s.io/flowschemas",
+        "flowcontrol.apiserver.k8s.io/flowschemas",
         "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations", "resource.k8s.io/deviceclasses",
         "resource.k8s.io/resourceclaims", "resource.k8s.io/resourceclaimtemplates", "resource.k8s.io/resourceslices",
     }

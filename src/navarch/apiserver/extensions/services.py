@@ -31,24 +31,29 @@ class Unresolved(Exception):
 
 def resolve(catalog: Catalog, namespace: str, name: str, port: int) -> Address:
     """Where a Service's port is reached. Unresolved."""
+    return random.choice(candidates(catalog, namespace, name, port))
+
+
+def candidates(catalog: Catalog, namespace: str, name: str, port: int) -> Sequence[Address]:
+    """All the places where a Service's port is reached, each as good as any other: one at least. Unresolved."""
     entry = catalog.of("", "services").cache.get(f"{namespace}/{name}")
     if entry is None:
         raise Unresolved(f'service "{name}" not found')
     spec = codec.decode(core_v1.Service, entry.body).spec or core_v1.ServiceSpec()
     if spec.type == "ExternalName":
-        return Address(spec.externalName or "", port)
+        return [Address(spec.externalName or "", port)]
     wanted = next((p for p in spec.ports or () if p.port == port), None)
     if wanted is None:
         raise Unresolved(f'no service port {port} found for service "{name}"')
     slices = slices_of(catalog, namespace, name)
     if slices:
-        found = endpoint(slices, wanted.name or "", (spec.ipFamilies or ["IPv4"])[0], random.random())
-        if found is None:
+        found = endpoints(slices, wanted.name or "", (spec.ipFamilies or ["IPv4"])[0])
+        if not found:
             raise Unresolved(f'no endpoints available for service "{name}"')
         return found
     if spec.clusterIP in (None, "", "None"):
         raise Unresolved(f'no endpoints available for service "{name}"')
-    return Address(spec.clusterIP or "", port)
+    return [Address(spec.clusterIP or "", port)]
 
 
 def slices_of(catalog: Catalog, namespace: str, name: str) -> list[discovery_v1.EndpointSlice]:
@@ -58,13 +63,13 @@ def slices_of(catalog: Catalog, namespace: str, name: str) -> list[discovery_v1.
     return [codec.decode(discovery_v1.EndpointSlice, entry.body) for entry in found]
 
 
-def endpoint(slices: Sequence[discovery_v1.EndpointSlice], port: str, family: str, seed: float) -> Address | None:
-    """One of the ready endpoints of a port, by its name, those of the preferred family first. `seed`, from 0 to 1, chooses."""
+def endpoints(slices: Sequence[discovery_v1.EndpointSlice], port: str, family: str) -> list[Address]:
+    """The ready endpoints of a port, by its name: those of the preferred family, the others where there are none."""
     for preferred in (True, False):
         ready = [a for s in slices if (s.addressType == family) is preferred for a in _ready(s, port)]
         if ready:
-            return ready[int(seed * len(ready))]
-    return None
+            return ready
+    return []
 
 
 def _ready(found: discovery_v1.EndpointSlice, port: str) -> list[Address]:

@@ -7,7 +7,9 @@ Upstream counterpart: apimachinery's util/proxy (UpgradeAwareHandler).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 from aiohttp import web
@@ -15,7 +17,9 @@ from yarl import URL
 
 from navarch.apiserver.answers import Forward
 from navarch.apiserver.authn import authenticator
+from navarch.apiserver.extensions.services import Address
 from navarch.apiserver.http import links
+from navarch.apiserver.http.outbound import words
 from navarch.apiserver.http.request import Request
 from navarch.apiserver.targets import Refusal
 from navarch.machinery import errors
@@ -51,8 +55,14 @@ def answered(headers: Mapping[str, str], drop: frozenset[str] = frozenset()) -> 
     return [(k, v) for k, v in headers.items() if k.lower() not in _HOP and k.lower() not in drop]
 
 
-_DROPPED = frozenset({"host", "accept-encoding"})
+_DROPPED = frozenset({"host"})
+_OF_PAGES = frozenset({"host", "accept-encoding"})
+"""Where links are rewritten, nothing compressed is asked for."""
+_AUTOMATIC = ("Accept-Encoding", "Content-Type", "User-Agent")
+"""Headers of the web library's own, which the client did not send."""
 REFUSAL_LIMIT = 50_000
+_UNLIMITED = aiohttp.ClientTimeout(total=None, sock_connect=30)
+_TOO_LATE = "Timeout: request did not complete within the allotted timeout"
 
 
 async def check(answer: aiohttp.ClientResponse, refusal: Refusal) -> None:
@@ -76,7 +86,8 @@ class Sessions:
     def session(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=15)
-            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+            cookies = aiohttp.DummyCookieJar()
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False, skip_auto_headers=_AUTOMATIC, cookie_jar=cookies)
         return self._session
 
     async def close(self) -> None:
@@ -84,28 +95,48 @@ class Sessions:
             await self._session.close()
 
     async def forward(self, request: Request, wanted: Forward) -> web.StreamResponse:
-        """Sends a request on and streams the answer back. ServiceUnavailable when nobody answers."""
-        target = wanted.target
-        body = await request.read() if request.can_read_body else None
+        """Sends a request on, as its body comes, and streams the answer back. ServiceUnavailable when nobody answers, Timeout when it takes too long."""
         try:
-            async with self.session.request(
-                request.method,
-                URL(target.base + wanted.path, encoded=True),
-                headers=forwarded(request, _DROPPED),
-                data=body,
-                ssl=target.tls if target.tls is not None else True,
-                server_hostname=target.server_name or None,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
-            ) as answer:
+            async with self._sent(request, wanted) as answer:
                 if wanted.refusal is not None:
                     await check(answer, wanted.refusal)
                 if not wanted.prefix:
                     return await relay(request, answer)
-                hosts = frozenset({target.authority, request.headers.get("Host", "")})
+                hosts = frozenset({wanted.target.authority, request.headers.get("Host", "")})
                 return await _rewritten(request, answer, links.rewriter(wanted.prefix, hosts))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise errors.ServiceUnavailable(f"error trying to reach service: {error}") from None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            if request.begun:
+                raise ConnectionResetError("the target's answer broke off") from error
+            target = wanted.target
+            why = f"error trying to reach service: {words(error, Address(target.host, target.port), target.server_name)}"
+            if not wanted.plain:
+                raise errors.ServiceUnavailable(why) from None
+            return web.Response(status=503, text=f"{why}\n")
+
+    @contextlib.asynccontextmanager
+    async def _sent(self, request: Request, wanted: Forward) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The beginning of a target's answer to a request."""
+        target = wanted.target
+        drop = _OF_PAGES if wanted.prefix else _DROPPED
+        sending = self.session.request(
+            request.method,
+            URL(target.base + (wanted.path or request.target), encoded=True),
+            headers=[*forwarded(request, drop), *wanted.headers],
+            data=request.content if request.can_read_body else None,
+            ssl=target.tls if target.tls is not None else True,
+            server_hostname=target.server_name or None,
+            allow_redirects=False,
+            timeout=_UNLIMITED,
+        )
+        try:
+            async with asyncio.timeout(wanted.seconds):
+                answer = await sending
+        except TimeoutError:
+            if wanted.seconds is None:
+                raise
+            raise errors.Timeout(_TOO_LATE) from None
+        async with answer:
+            yield answer
 
 
 async def _rewritten(request: Request, answer: aiohttp.ClientResponse, rewrite: links.Rewrite) -> web.StreamResponse:
@@ -130,6 +161,7 @@ async def relay(request: Request, answer: aiohttp.ClientResponse, replaced: Mapp
     if "Content-Length" not in answer.headers and request.method != "HEAD":
         response.enable_chunked_encoding()
     await response.prepare(request)
+    request.begun = True
     async for part in answer.content.iter_any():
         await response.write(part)
     await response.write_eof()

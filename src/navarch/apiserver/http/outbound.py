@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import os
 import socket
 import ssl
@@ -23,8 +22,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from navarch.apiserver.extensions.clients import Answer, Failed, Outgoing, Target, Trust
+from navarch.apiserver.extensions.clients import Answer, Failed, Outgoing, Target
 from navarch.apiserver.extensions.services import Address
+from navarch.apiserver.extensions.trusting import context_of
 from navarch.lib import inet
 
 MOST_CONNECTIONS = 64
@@ -196,34 +196,12 @@ def _result(name: str, host: str, port: int, family: int) -> ResolveResult:
     return ResolveResult(hostname=name, host=host, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
 
 
-@functools.lru_cache(MOST_TARGETS)
-def context_of(trust: Trust) -> ssl.SSLContext:
-    """TLS towards a target. Failed, in Go's words, for authorities and certificates that are none."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.hostname_checks_common_name = False
-    context.set_alpn_protocols(["http/1.1"])
-    if trust.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif trust.authorities:
-        try:
-            context.load_verify_locations(cadata=trust.authorities.decode("ascii"))
-        except (ssl.SSLError, ValueError):
-            raise Failed("unable to load root certificates: unable to parse bytes as PEM block") from None
-    else:
-        context.load_default_certs()
-    if trust.certificate:
-        context.load_cert_chain(trust.certificate, trust.key)
-    return context
-
-
 def words(error: Exception, address: Address, name: str) -> str:
     """What went wrong with a connection, as Go's client says it. `name`: whom the certificate had to be for."""
     at = f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
     match error:
+        case aiohttp.ServerDisconnectedError():
+            return "EOF"
         case aiohttp.ClientConnectorCertificateError():
             return _certificate(error.certificate_error, name)
         case aiohttp.ClientConnectorSSLError():

@@ -14,7 +14,7 @@ import io
 import socket
 from typing import Any, cast
 
-from navarch.apiserver.answers import Document, Tunnel
+from navarch.apiserver.answers import PLAIN, Document, Tunnel
 from navarch.apiserver.http.forwarding import forwarded
 from navarch.apiserver.http.request import Request
 from navarch.apiserver.targets import Target
@@ -96,11 +96,15 @@ class _Near(asyncio.Protocol):
 
 async def tunnel(request: Request, wanted: Tunnel) -> Document | None:
     """Asks the target to upgrade, and then connects both ends until one closes. What it refuses is the answer; InternalError for the rest."""
-    target, path = wanted.target, wanted.path
-    far = await _dial(target)
+    try:
+        far = await _dial(wanted.target)
+    except errors.InternalError as error:
+        if not wanted.plain:
+            raise
+        return Document(f"{error}\n".encode(), 503, PLAIN)
     transport = far.transport
     assert transport is not None
-    transport.write(_head(request, target, path))
+    transport.write(_head(request, wanted))
     try:
         status = await _status(far)
         if status != 101:
@@ -128,9 +132,9 @@ async def _dial(target: Target) -> _Far:
     return far
 
 
-def _head(request: Request, target: Target, path: str) -> bytes:
-    lines = [f"{request.method} {path} HTTP/1.1", f"Host: {target.authority}"]
-    lines += [f"{k}: {v}" for k, v in forwarded(request, frozenset({"host", "content-length"}))]
+def _head(request: Request, wanted: Tunnel) -> bytes:
+    lines = [f"{request.method} {wanted.path or request.target} HTTP/1.1", f"Host: {wanted.target.authority}"]
+    lines += [f"{k}: {v}" for k, v in (*forwarded(request, frozenset({"host", "content-length"})), *wanted.headers)]
     lines += ["Connection: Upgrade", f"Upgrade: {request.headers['Upgrade']}"]
     if request.method == "POST":
         lines.append("Content-Length: 0")

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from navarch.api.scalars import Object
 from navarch.client import informer as informers
 from navarch.client.informer import Added, Deleted, Modified
-from navarch.client.queue import WorkQueue
+from navarch.lib.queue import WorkQueue
 from navarch.client.rest import Unreachable
 from navarch.controllers.engine.context import Context
 from navarch.lib import backoff, tasks

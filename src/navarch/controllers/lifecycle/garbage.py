@@ -17,7 +17,7 @@ import msgspec
 
 from navarch.api.meta import v1 as meta_v1
 from navarch.client import partial, reflector
-from navarch.client.queue import WorkQueue
+from navarch.lib.queue import WorkQueue
 from navarch.client.rest import Request, Unreachable
 from navarch.controllers.core.graph import Graph, Kind, Node, Standing
 from navarch.controllers.engine.context import Context
