@@ -13,8 +13,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from navarch.api import resources
 from navarch.apiserver import answers
+from navarch.apiserver.aggregation.discovered import Discovered
+from navarch.apiserver.aggregation.registry import Registry, path_of
 from navarch.apiserver.answers import Answer
 from navarch.apiserver.call import Call
 from navarch.apiserver.served import Catalog
@@ -22,6 +26,8 @@ from navarch.machinery import codec, errors
 
 _AGGREGATED = ("v2", "v2beta1")
 Document = dict[str, Any]
+Generation = tuple[int, int, int]
+"""Of the catalog, of the APIServices, and of what extension servers say."""
 _SPARE = 200
 """Documents of groups that are gone, before all are dropped."""
 
@@ -88,12 +94,13 @@ def _aggregated_resource(r: resources.Resource) -> Document:
 class Discovery:
     """The documents. Each is kept until what it tells of changes: a group's, when the group does."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, remotes: Registry, discovered: Discovered) -> None:
         self._catalog = catalog
-        self._made: dict[tuple[str, ...], tuple[int, bytes, str]] = {}
-        self._items: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._remotes = remotes
+        self._discovered = discovered
+        self._made: dict[tuple[str, ...], tuple[Generation, bytes, str]] = {}
+        self._items: dict[tuple[str, str], tuple[Generation, bytes]] = {}
         """Groups as the aggregated form has them, by that form's version and their name."""
-        self._versions: tuple[int, Mapping[str, list[str]]] = (-1, {})
 
     def answer(self, call: Call, address: str) -> Answer | None:
         """The answer for /api, /apis and below; None when the path names no group or version."""
@@ -114,7 +121,7 @@ class Discovery:
     def _kept(self, parts: tuple[str, ...], version: str, address: str) -> tuple[bytes, str] | None:
         """A document and its ETag, made anew if what it tells of has changed."""
         of_group = len(parts) > 1 and parts[0] == "apis"
-        generation = self._catalog.changed.get(parts[1], 0) if of_group else self._catalog.generation
+        generation = self._changed(parts[1]) if of_group else self._generation()
         key = (*parts, version)
         made = self._made.get(key)
         if made is None or made[0] != generation:
@@ -147,12 +154,16 @@ class Discovery:
                 return self._resources(group, v)
         return None
 
+    def _generation(self) -> Generation:
+        """Another one whenever anything is served that was not before, or is no more."""
+        return self._catalog.generation, self._remotes.generation, self._discovered.generation
+
+    def _changed(self, group: str) -> Generation:
+        """Another one whenever a group changes."""
+        return self._catalog.changed.get(group, 0), self._remotes.changed.get(group, 0), self._discovered.changed.get(group, 0)
+
     def _groups(self) -> Mapping[str, list[str]]:
-        generation, found = self._versions
-        if generation != self._catalog.generation:
-            found = self._catalog.versions()
-            self._versions = (self._catalog.generation, found)
-        return found
+        return self._remotes.versions()
 
     def _group(self, group: str) -> Document:
         versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._groups()[group]]
@@ -184,16 +195,19 @@ class Discovery:
 
     def _item(self, form: str, group: str) -> bytes:
         """A group as the aggregated form has it."""
-        changed = self._catalog.changed.get(group, 0)
+        changed = self._changed(group)
         held = self._items.get((form, group))
         if held is None or held[0] != changed:
-            listed = [
-                {"version": v, "resources": [_aggregated_resource(r) for r in self._all(group, v)], "freshness": "Current"}
-                for v in self._groups()[group]
-            ]
+            listed = [self._version(group, v) for v in self._groups()[group]]
             metadata = {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None}
             held = self._items[form, group] = (changed, codec.encode({"metadata": metadata, "versions": listed}))
         return held[1]
+
+    def _version(self, group: str, version: str) -> Document | msgspec.Raw:
+        """A group version as the aggregated form has it."""
+        if self._remotes.at_path(path_of(group, version)) is not None:
+            return msgspec.Raw(self._discovered.of(group, version).document(version))
+        return {"version": version, "resources": [_aggregated_resource(r) for r in self._all(group, version)], "freshness": "Current"}
 
 
 def _wants_aggregated(call: Call) -> str:

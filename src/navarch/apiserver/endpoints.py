@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import navarch
 from navarch.api import version as version_types
 from navarch.apiserver import answers, background, negotiation
+from navarch.apiserver.aggregation.discovered import Discovered
 from navarch.apiserver.answers import PLAIN, Answer, Document
 from navarch.apiserver.authn.tokens import TokenIssuer
 from navarch.apiserver.call import Call
@@ -40,12 +41,14 @@ class Health:
 class Endpoints:
     """The plain paths."""
 
-    def __init__(self, catalog: Catalog, storage: Storage, issuer: TokenIssuer, metrics: Metrics, address: str, health: Health) -> None:
-        self._catalog, self._storage = catalog, storage
+    def __init__(
+        self, catalog: Catalog, storage: Storage, issuer: TokenIssuer, metrics: Metrics, address: str, health: Health, discovered: Discovered
+    ) -> None:
+        self._remotes, self._storage = discovered.registry, storage
         self._issuer, self._metrics = issuer, metrics
         self._address = address
         self._health_of = health
-        self._discovery = Discovery(catalog)
+        self._discovery = Discovery(catalog, self._remotes, discovered)
         self._documents = OpenApiDocuments(catalog)
 
     async def answer(self, call: Call) -> Answer:
@@ -94,7 +97,7 @@ class Endpoints:
 
     def _paths(self) -> list[str]:
         found = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis"]
-        for group, versions in self._catalog.versions().items():
+        for group, versions in self._remotes.versions().items():
             if group:
                 found += [f"/apis/{group}", *(f"/apis/{group}/{v}" for v in versions)]
         return sorted([*found, "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"])

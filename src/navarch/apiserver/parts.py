@@ -15,6 +15,7 @@ from functools import partial
 from navarch.apiserver.admission import chain, podsecurity, settings, table
 from navarch.apiserver.aggregation.aggregator import Aggregator
 from navarch.apiserver.aggregation.availability import Availability
+from navarch.apiserver.aggregation.discovered import Discovered
 from navarch.apiserver.aggregation.registration import Registration
 from navarch.apiserver.aggregation.registry import Registry
 from navarch.apiserver.aggregation.trust import TrustPublisher
@@ -108,6 +109,7 @@ def make(options: Options, store: Readable, transport: Transport) -> Parts:
     issuer, authenticator = _authentication(options, catalog)
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog), options.authorization_mode)
     remotes = Registry(catalog, options.proxy_client_cert_file, options.proxy_client_key_file)
+    discovered = Discovered(remotes, transport)
     outward = Calls(catalog, transport)
     deciding = AdmissionParts(catalog, storage, authorizer, settings.read(options.admission_control_config_file), outward, metrics)
     admission = table.chain(deciding, options.enable_admission_plugins, options.disable_admission_plugins)
@@ -121,7 +123,7 @@ def make(options: Options, store: Readable, transport: Transport) -> Parts:
     issuing = token.Tokens(catalog, writer, issuer, options.service_account_max_token_expiration)
     reviews = Reviews(authenticator, authorizer, catalog, storage, writer)
     address = f"{options.advertise_address or options.bind_address}:{options.secure_port}"
-    endpoints = Endpoints(catalog, storage, issuer, metrics, address, health)
+    endpoints = Endpoints(catalog, storage, issuer, metrics, address, health, discovered)
 
     verbs: Mapping[str, Verb] = {
         "get": partial(get.handle, storage),
@@ -150,7 +152,7 @@ def make(options: Options, store: Readable, transport: Transport) -> Parts:
     calls = Chain(pipeline(metrics, authenticator, authorizer, inflight, catalog, remotes, dispatch))
     bootstrap = Bootstrap(catalog, writer, options, repair)
     custom = definitions.Parts(catalog, storage, turns, watchers, writer, partial(post, outward))
-    aggregator = _aggregator(options, remotes, writer, transport, metrics)
+    aggregator = _aggregator(options, discovered, writer, metrics)
     return Parts(
         options, catalog, storage, authenticator, authorizer, admission, inflight, kubelets, numbers, watchers, health, bootstrap, aggregator, outward,
         custom, calls,
@@ -168,13 +170,15 @@ def _authentication(options: Options, catalog: Catalog) -> tuple[tokens.TokenIss
     return issuer, Authenticator(TokenFile(options.token_auth_file), verifier, authorities)
 
 
-def _aggregator(options: Options, remotes: Registry, writer: Writer, transport: Transport, metrics: Metrics) -> Aggregator:
+def _aggregator(options: Options, discovered: Discovered, writer: Writer, metrics: Metrics) -> Aggregator:
     """What keeps APIServices, and what extension servers are to know."""
+    remotes, transport = discovered.registry, discovered.transport
     authorities = (options.client_ca_file, options.requestheader_client_ca_file)
     return Aggregator(
         remotes,
         Registration(remotes, writer),
         Availability(remotes, writer, transport, metrics.availabilities),
+        discovered,
         TrustPublisher(remotes.catalog, writer, *authorities, options.requestheader_allowed_names),
     )
 

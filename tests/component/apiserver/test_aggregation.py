@@ -253,3 +253,79 @@ async def test_extension_servers_are_told_whom_to_trust(api: ApiServer) -> None:
         "requestheader-group-headers": '["X-Remote-Group"]',
         "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
     }
+
+
+# ---- discovery ----------------------------------------------------------------------------------------------------------
+
+
+async def versions(http: Http) -> dict[str, dict[str, dict[str, Any]]]:
+    """The aggregated document: group → version → what is said of it."""
+    found = (await http("GET", "/apis", accept=extension_server.AGGREGATED)).json
+    return {item["metadata"]["name"]: {v["version"]: v for v in item["versions"]} for item in found["items"]}
+
+
+async def fresh(http: Http, freshness: str = "Current") -> dict[str, Any]:
+    """What is said of the extension server's version, once it is as fresh as this."""
+
+    async def look() -> dict[str, Any] | None:
+        found = (await versions(http)).get(GROUP, {}).get(VERSION, {})
+        return found if found.get("freshness") == freshness and (found["resources"] or freshness == "Stale") else None
+
+    found: dict[str, Any] = await until(look, what=freshness)
+    return found
+
+
+async def test_discovery_is_merged_and_in_the_order_of_priorities(api: ApiServer, http: Http, extension: Extension) -> None:
+    found = await fresh(http)
+    assert found["resources"][0] == {
+        "resource": "widgets", "scope": "Namespaced", "singularResource": "widget", "verbs": extension_server.VERBS,
+        "responseKind": {"group": GROUP, "version": VERSION, "kind": "Widget"},
+    }  # fmt: skip
+    listed = [g["name"] for g in (await http("GET", "/apis")).json["groups"]]
+    assert listed[:2] == ["apiregistration.k8s.io", "apps"] and listed[-1] == GROUP
+    assert list(await versions(http)) == listed
+    group = (await http("GET", f"/apis/{GROUP}")).json
+    assert group["preferredVersion"] == {"groupVersion": f"{GROUP}/{VERSION}", "version": VERSION}
+    assert [r["name"] for r in (await http("GET", f"/apis/{GROUP}/{VERSION}")).json["resources"]] == ["widgets", "widgets/status"]
+    await api.client.patch(registration_v1.APIService, NAME, {"spec": {"groupPriorityMinimum": 17900}})
+    assert next(iter(g["name"] for g in (await http("GET", "/apis")).json["groups"][1:])) == GROUP
+    await api.client.delete(registration_v1.APIService, NAME)
+    assert GROUP not in await versions(http)
+    assert (await http("GET", f"/apis/{GROUP}")).status == 404
+
+
+async def test_a_server_that_only_knows_the_old_form_is_read_by_it(api: ApiServer, http: Http) -> None:
+    async with extension_of(api, "legacy"):
+        found = await fresh(http)
+        assert found["resources"] == [
+            {
+                "resource": "widgets", "scope": "Namespaced", "singularResource": "widget", "verbs": extension_server.VERBS,
+                "responseKind": {"group": GROUP, "version": VERSION, "kind": "Widget"},
+                "subresources": [
+                    {"subresource": "status", "responseKind": {"group": GROUP, "version": VERSION, "kind": "Widget"}, "verbs": ["get"]}
+                ],
+            }
+        ]  # fmt: skip
+
+
+async def test_what_cannot_be_fetched_is_stale_and_what_was_known_stays(api: ApiServer, http: Http, extension: Extension) -> None:
+    await fresh(http)
+    extension.broken.add("refuse")
+    await extension_server.endpoints(api, extension.port)
+    found = await fresh(http, "Stale")
+    assert [r["resource"] for r in found["resources"]] == ["widgets"]
+    extension.broken.clear()
+    extension.kinds.append("gadgets")
+    await extension_server.endpoints(api, extension.port)
+
+    async def look() -> bool:
+        return [r["resource"] for r in (await fresh(http))["resources"]] == ["widgets", "gadgets"]
+
+    await until(look)
+
+
+async def test_garbage_is_no_discovery(api: ApiServer, http: Http) -> None:
+    async with extension_of(api, "garbage"):
+        await condition(api, "Passed")  # upstream looks at the status alone
+        assert (await fresh(http, "Stale"))["resources"] == []
+        assert (await http("GET", WIDGETS)).status == 200

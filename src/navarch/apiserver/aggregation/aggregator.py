@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 
 from navarch.apiserver.aggregation.availability import Availability
+from navarch.apiserver.aggregation.discovered import Discovered
 from navarch.apiserver.aggregation.registration import Registration
 from navarch.apiserver.aggregation.registry import Registry
 from navarch.apiserver.aggregation.trust import TrustPublisher
@@ -28,12 +29,13 @@ class Aggregator:
     registry: Registry
     registration: Registration
     availability: Availability
+    discovered: Discovered
     trust: TrustPublisher
 
     def load(self, storage: Storage) -> None:
         """Takes what is stored, and follows it from there."""
         self.registry.load()
-        storage.listen(self.registry.changed)
+        storage.listen(self.registry.follow)
 
     async def start(self, group: tasks.Group) -> None:
         """Brings the server's own objects to what they are to be, and keeps them so as long as the group lives."""
@@ -42,6 +44,7 @@ class Aggregator:
         group.start("local APIServices", self.registration.run())
         group.start("trust of extension servers", self._keep_published())
         self.availability.start(group)
+        self.discovered.start(group)
 
     async def _keep_published(self) -> None:
         while True:

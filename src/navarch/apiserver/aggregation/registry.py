@@ -94,6 +94,9 @@ class Registry:
     generation: int = 0
     """Counts changes of which group versions there are, and of their order."""
 
+    changed: dict[str, int] = field(default_factory=dict)
+    """By group, the generation at which it last changed."""
+
     _by_version: dict[GroupVersion, Remote] = field(default_factory=dict)
     _by_path: dict[str, Remote] = field(default_factory=dict)
     _priorities: dict[GroupVersion, Priority] = field(default_factory=dict)
@@ -121,7 +124,7 @@ class Registry:
         for entry in self.served.cache.select_all():
             self._take(entry.key)
 
-    def changed(self, cache: Cache, event: Event) -> None:
+    def follow(self, cache: Cache, event: Event) -> None:
         """Follows the store."""
         if cache is self.served.cache:
             self._take(event.key)
@@ -190,6 +193,7 @@ class Registry:
             self._priorities[group, version] = Priority(found.spec.groupPriorityMinimum or 0, found.spec.versionPriority or 0)
         if before != (self._by_version.get((group, version)), self._priorities.get((group, version))):
             self.generation += 1
+            self.changed[group] = self.generation
 
     def _moved(self, namespace: str, service: str) -> None:
         """A Service, or where it is reached, changed."""
