@@ -11,6 +11,7 @@ import navarch
 from navarch.api import version as version_types
 from navarch.apiserver import answers, background, negotiation
 from navarch.apiserver.aggregation.discovered import Discovered
+from navarch.apiserver.aggregation.specs import Specs
 from navarch.apiserver.answers import PLAIN, Answer, Document
 from navarch.apiserver.authn.tokens import TokenIssuer
 from navarch.apiserver.call import Call
@@ -42,14 +43,14 @@ class Endpoints:
     """The plain paths."""
 
     def __init__(
-        self, catalog: Catalog, storage: Storage, issuer: TokenIssuer, metrics: Metrics, address: str, health: Health, discovered: Discovered
+        self, catalog: Catalog, storage: Storage, issuer: TokenIssuer, metrics: Metrics, address: str, health: Health, discovered: Discovered, specs: Specs
     ) -> None:
         self._remotes, self._storage = discovered.registry, storage
         self._issuer, self._metrics = issuer, metrics
         self._address = address
         self._health_of = health
         self._discovery = Discovery(catalog, self._remotes, discovered)
-        self._documents = OpenApiDocuments(catalog)
+        self._documents = OpenApiDocuments(catalog, specs)
 
     async def answer(self, call: Call) -> Answer:
         path = call.info.path.rstrip("/") or "/"
@@ -128,10 +129,11 @@ def version() -> version_types.Info:
 class OpenApiDocuments:
     """The OpenAPI documents: made when first asked for, with ETags; made again when what they tell of changed."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, specs: Specs) -> None:
         self._catalog = catalog
+        self._specs = specs
         self._made: documents.Publisher | None = None
-        self._generation = -1
+        self._generation = self._foreign = -1
 
     @property
     def _publisher(self) -> documents.Publisher:
@@ -141,6 +143,9 @@ class OpenApiDocuments:
         if self._generation != self._catalog.generation:
             self._made.set_custom([served.published() for served in self._catalog if served.published is not None])
             self._generation = self._catalog.generation
+        if self._foreign != self._specs.generation:
+            self._made.set_foreign(self._specs.found())
+            self._foreign = self._specs.generation
         return self._made
 
     async def answer(self, call: Call) -> Answer:

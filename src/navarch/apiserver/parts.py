@@ -18,6 +18,7 @@ from navarch.apiserver.aggregation.availability import Availability
 from navarch.apiserver.aggregation.discovered import Discovered
 from navarch.apiserver.aggregation.registration import Registration
 from navarch.apiserver.aggregation.registry import Registry
+from navarch.apiserver.aggregation.specs import Specs
 from navarch.apiserver.aggregation.trust import TrustPublisher
 from navarch.apiserver.authn import tokens
 from navarch.apiserver.authn.authenticator import Authenticator
@@ -109,7 +110,7 @@ def make(options: Options, store: Readable, transport: Transport) -> Parts:
     issuer, authenticator = _authentication(options, catalog)
     authorizer = Authorizer(Rbac(catalog), NodeAuthorizer(catalog), options.authorization_mode)
     remotes = Registry(catalog, options.proxy_client_cert_file, options.proxy_client_key_file)
-    discovered = Discovered(remotes, transport)
+    discovered, specs = Discovered(remotes, transport), Specs(remotes, transport)
     outward = Calls(catalog, transport)
     deciding = AdmissionParts(catalog, storage, authorizer, settings.read(options.admission_control_config_file), outward, metrics)
     admission = table.chain(deciding, options.enable_admission_plugins, options.disable_admission_plugins)
@@ -123,7 +124,7 @@ def make(options: Options, store: Readable, transport: Transport) -> Parts:
     issuing = token.Tokens(catalog, writer, issuer, options.service_account_max_token_expiration)
     reviews = Reviews(authenticator, authorizer, catalog, storage, writer)
     address = f"{options.advertise_address or options.bind_address}:{options.secure_port}"
-    endpoints = Endpoints(catalog, storage, issuer, metrics, address, health, discovered)
+    endpoints = Endpoints(catalog, storage, issuer, metrics, address, health, discovered, specs)
 
     verbs: Mapping[str, Verb] = {
         "get": partial(get.handle, storage),
@@ -152,7 +153,7 @@ def make(options: Options, store: Readable, transport: Transport) -> Parts:
     calls = Chain(pipeline(metrics, authenticator, authorizer, inflight, catalog, remotes, dispatch))
     bootstrap = Bootstrap(catalog, writer, options, repair)
     custom = definitions.Parts(catalog, storage, turns, watchers, writer, partial(post, outward))
-    aggregator = _aggregator(options, discovered, writer, metrics)
+    aggregator = _aggregator(options, discovered, specs, writer, metrics)
     return Parts(
         options, catalog, storage, authenticator, authorizer, admission, inflight, kubelets, numbers, watchers, health, bootstrap, aggregator, outward,
         custom, calls,
@@ -170,7 +171,7 @@ def _authentication(options: Options, catalog: Catalog) -> tuple[tokens.TokenIss
     return issuer, Authenticator(TokenFile(options.token_auth_file), verifier, authorities)
 
 
-def _aggregator(options: Options, discovered: Discovered, writer: Writer, metrics: Metrics) -> Aggregator:
+def _aggregator(options: Options, discovered: Discovered, specs: Specs, writer: Writer, metrics: Metrics) -> Aggregator:
     """What keeps APIServices, and what extension servers are to know."""
     remotes, transport = discovered.registry, discovered.transport
     authorities = (options.client_ca_file, options.requestheader_client_ca_file)
@@ -179,6 +180,7 @@ def _aggregator(options: Options, discovered: Discovered, writer: Writer, metric
         Registration(remotes, writer),
         Availability(remotes, writer, transport, metrics.availabilities),
         discovered,
+        specs,
         TrustPublisher(remotes.catalog, writer, *authorities, options.requestheader_allowed_names),
     )
 

@@ -329,3 +329,32 @@ async def test_garbage_is_no_discovery(api: ApiServer, http: Http) -> None:
         await condition(api, "Passed")  # upstream looks at the status alone
         assert (await fresh(http, "Stale"))["resources"] == []
         assert (await http("GET", WIDGETS)).status == 200
+
+
+# ---- OpenAPI ------------------------------------------------------------------------------------------------------------
+
+
+async def test_openapi_of_an_extension_server_is_linked_and_merged(api: ApiServer, http: Http, extension: Extension) -> None:
+    root = f"apis/{GROUP}/{VERSION}"
+    before = (await http("GET", "/openapi/v2")).headers["ETag"]
+
+    async def look() -> Any:
+        return (await http("GET", "/openapi/v3")).json["paths"].get(root)
+
+    assert await until(look) == {"serverRelativeURL": f"/openapi/v3/{root}?hash=ABC"}
+    assert (await http("GET", f"/openapi/v3/{root}?hash=ABC")).json["info"]["title"] == "Shop"
+    found = await http("GET", "/openapi/v2")
+    document, metadata = found.json, "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    assert found.headers["ETag"] != before
+    assert "get" in document["paths"][f"/{root}/namespaces/{{namespace}}/widgets"]
+    assert document["definitions"]["com.example.Widget"]["properties"]["metadata"] == {"$ref": f"#/definitions/{metadata}_v2"}
+    assert document["definitions"][f"{metadata}_v2"]["description"] == "Another one." != document["definitions"][metadata]["description"]
+    protobuf = await http("GET", "/openapi/v2", accept="application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+    assert b"com.example.Widget" in protobuf.body
+    await api.client.delete(registration_v1.APIService, NAME)
+
+    async def gone() -> bool:
+        return root not in (await http("GET", "/openapi/v3")).json["paths"]
+
+    await until(gone)
+    assert (await http("GET", "/openapi/v2")).headers["ETag"] == before

@@ -13,6 +13,7 @@ from navarch.apiserver.aggregation.availability import Availability
 from navarch.apiserver.aggregation.discovered import Discovered
 from navarch.apiserver.aggregation.registration import Registration
 from navarch.apiserver.aggregation.registry import Registry
+from navarch.apiserver.aggregation.specs import Specs
 from navarch.apiserver.aggregation.trust import TrustPublisher
 from navarch.apiserver.storage import Storage
 from navarch.lib import tasks
@@ -30,6 +31,7 @@ class Aggregator:
     registration: Registration
     availability: Availability
     discovered: Discovered
+    specs: Specs
     trust: TrustPublisher
 
     def load(self, storage: Storage) -> None:
@@ -45,6 +47,7 @@ class Aggregator:
         group.start("trust of extension servers", self._keep_published())
         self.availability.start(group)
         self.discovered.start(group)
+        self.specs.start(group)
 
     async def _keep_published(self) -> None:
         while True:

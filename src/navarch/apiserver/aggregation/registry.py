@@ -183,12 +183,14 @@ class Registry:
         made = remote(found, self.certificate, self.key) if found is not None else None
         gone = self.remotes.pop(name, None)
         self._by_version.pop((group, version), None)
-        self._by_path.pop(path_of(group, version), None)
+        for path in _paths(group, version):
+            self._by_path.pop(path, None)
         self._priorities.pop((group, version), None)
         if gone is not None:
             self._addresses.pop(gone.place, None)
         if made is not None:
-            self.remotes[name] = self._by_version[made.group_version] = self._by_path[made.path] = made
+            self.remotes[name] = self._by_version[made.group_version] = made
+            self._by_path |= dict.fromkeys(_paths(group, version), made)
         if found is not None and found.spec is not None:
             self._priorities[group, version] = Priority(found.spec.groupPriorityMinimum or 0, found.spec.versionPriority or 0)
         if before != (self._by_version.get((group, version)), self._priorities.get((group, version))):
@@ -205,6 +207,12 @@ class Registry:
     def _tell(self, name: str) -> None:
         for receive in self._listeners:
             receive(name)
+
+
+def _paths(group: str, version: str) -> tuple[str, str]:
+    """The paths that are no resources', and yet another server's: discovery and OpenAPI of a group version."""
+    path = path_of(group, version)
+    return path, f"/openapi/v3{path}"
 
 
 def _named(name: str) -> GroupVersion:

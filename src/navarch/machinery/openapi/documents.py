@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from navarch.machinery.openapi import gnostic, paths, prose, schemas
+from navarch.machinery.openapi import gnostic, merging, paths, prose, schemas
 from navarch.machinery.openapi.schemas import V2, V3, Custom, Tree
 
 INFO = {"title": "Kubernetes", "version": "1.36"}
@@ -128,6 +128,15 @@ class Part(NamedTuple):
     protobuf: bytes
 
 
+class Foreign(NamedTuple):
+    """What another server adds: the places of its v3 documents, which it answers itself, and its v2 document, compressed JSON of paths and
+    definitions with a digest ("" where it has none)."""
+
+    links: tuple[tuple[str, str], ...] = ()
+    v2: bytes = b""
+    digest: str = ""
+
+
 class Publisher:
     """The documents of a server. `release` is anything that changes when the program does; `versions` the built-in group versions
     it serves (all, if not given).
@@ -142,8 +151,14 @@ class Publisher:
         self._by_path: dict[str, tuple[Custom, ...]] = {}
         self._digests: dict[Custom, str] = {}
         self._parts: dict[Custom, Part] = {}
+        self._foreign: tuple[Foreign, ...] = ()
         self._made: dict[str, Document] = {}
         self._index: Document | None = None
+
+    def set_foreign(self, foreign: Sequence[Foreign]) -> None:
+        """What other servers add from now on, those first whose paths and names count first."""
+        self._foreign = tuple(foreign)
+        self._index = None
 
     def set_custom(self, customs: Iterable[Custom]) -> None:
         """The custom resources served from now on. Documents they do not touch stay."""
@@ -165,7 +180,9 @@ class Publisher:
         """What `/openapi/v3` answers."""
         if self._index is None:
             found = {path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._etag(path)}"} for path in self.v3_paths()}
-            data = msgspec.json.encode({"paths": found})
+            for path, url in (each for foreign in self._foreign for each in foreign.links):
+                found.setdefault(path, {"serverRelativeURL": url})
+            data = msgspec.json.encode({"paths": dict(sorted(found.items()))})
             self._index = Document(data, digest(data))
         return self._index
 
@@ -204,16 +221,33 @@ class Publisher:
         """The built-in document with the parts of custom resources put in at the end of its two large objects."""
         tree = v2((), self._versions)
         parts = [self._part(custom) for custom in self._customs]
+        added = self._added(tree)
         found = {
-            "paths": _joined(tree["paths"], (zlib.decompress(part.paths) for part in parts)),
-            "definitions": _joined(tree["definitions"], (zlib.decompress(part.definitions) for part in parts)),
+            "paths": _joined(tree["paths"], (*(zlib.decompress(part.paths) for part in parts), *(_inner(a["paths"]) for a in added))),
+            "definitions": _joined(
+                tree["definitions"], (*(zlib.decompress(part.definitions) for part in parts), *(_inner(a["definitions"]) for a in added))
+            ),
         }
         return msgspec.json.encode(tree | found)
 
     def _v2_protobuf(self) -> bytes:
         """Protobuf messages are joined by writing one behind the other."""
         parts = (zlib.decompress(self._part(custom).protobuf) for custom in self._customs)
-        return b"".join((gnostic.encode(v2((), self._versions)), *parts))
+        tree = v2((), self._versions)
+        return b"".join((gnostic.encode(tree), *parts, *map(gnostic.encode, self._added(tree))))
+
+    def _added(self, tree: Tree) -> list[Tree]:
+        """What other servers add to the v2 document, under names that are free."""
+        known_paths, known, added = dict(tree["paths"]), dict(tree["definitions"]), []
+        for custom in self._customs if self._foreign else ():
+            known |= schemas.of_custom(custom, V2)
+        for foreign in self._foreign:
+            if foreign.v2:
+                more = merging.renamed(known_paths, known, msgspec.json.decode(zlib.decompress(foreign.v2)))
+                known_paths |= more["paths"]
+                known |= more["definitions"]
+                added.append(more)
+        return added
 
     def _part(self, custom: Custom) -> Part:
         part = self._parts.get(custom)
@@ -234,8 +268,10 @@ class Publisher:
 
     def _etag(self, path: str) -> str:
         """What a document is made of, as a digest."""
-        customs = self._customs if path.startswith("v2") else self._by_path.get(path, ())
-        return digest(msgspec.json.encode([self._release, prose.edition(), path, *(self._digests[custom] for custom in customs)]))
+        whole = path.startswith("v2")
+        customs = self._customs if whole else self._by_path.get(path, ())
+        foreign = [each.digest for each in self._foreign if each.digest] if whole else []
+        return digest(msgspec.json.encode([self._release, prose.edition(), path, *(self._digests[custom] for custom in customs), *foreign]))
 
 
 def _inner(tree: Tree) -> bytes:
@@ -244,7 +280,7 @@ def _inner(tree: Tree) -> bytes:
 
 
 def _joined(tree: Tree, more: Iterable[bytes]) -> msgspec.Raw:
-    return msgspec.Raw(b"{" + b",".join([_inner(tree), *more]) + b"}")
+    return msgspec.Raw(b"{" + b",".join(filter(None, [_inner(tree), *more])) + b"}")
 
 
 def seen(custom: Custom) -> Any:
