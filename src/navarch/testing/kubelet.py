@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from navarch.api.core import v1 as core_v1
 from navarch.client import informer
-from navarch.lib.queue import WorkQueue
 from navarch.client.rest import Client, Unreachable
 from navarch.lib import backoff, tasks
+from navarch.lib.queue import WorkQueue
 from navarch.machinery import errors, timestamps
 
 Life = Callable[[core_v1.Pod], str]

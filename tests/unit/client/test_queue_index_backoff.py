@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.client.index import Index
-from navarch.lib.queue import WorkQueue
 from navarch.lib import backoff
+from navarch.lib.queue import WorkQueue
 
 
 async def test_a_key_comes_once_however_often_it_was_added() -> None:

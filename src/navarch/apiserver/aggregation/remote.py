@@ -29,7 +29,7 @@ def identity(user: User) -> list[tuple[str, str]]:
     found += (("X-Remote-Group", group) for group in user.groups)
     found += ((f"X-Remote-Extra-{_escaped(key)}", value) for key, values in user.extra.items() for value in values)
     for name, value in found:
-        if not value.isprintable() and any(ord(c) < 32 and c != "\t" or ord(c) == 127 for c in value):
+        if not value.isprintable() and any((ord(c) < 32 and c != "\t") or ord(c) == 127 for c in value):
             raise Failed(f'net/http: invalid header field value for "{name}"')
     return found
 

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 from navarch.api.scalars import Object
 from navarch.client import informer as informers
 from navarch.client.informer import Added, Deleted, Modified
-from navarch.lib.queue import WorkQueue
 from navarch.client.rest import Unreachable
 from navarch.controllers.engine.context import Context
 from navarch.lib import backoff, tasks
+from navarch.lib.queue import WorkQueue
 from navarch.machinery import errors
 
 Keys = Callable[[Any], Iterable[str]]

@@ -17,12 +17,12 @@ import msgspec
 
 from navarch.api.meta import v1 as meta_v1
 from navarch.client import partial, reflector
-from navarch.lib.queue import WorkQueue
 from navarch.client.rest import Request, Unreachable
 from navarch.controllers.core.graph import Graph, Kind, Node, Standing
 from navarch.controllers.engine.context import Context
 from navarch.controllers.engine.runner import Reconciler, Watch
 from navarch.lib import backoff, tasks
+from navarch.lib.queue import WorkQueue
 from navarch.machinery import codec, errors
 from navarch.objects.partial import Metadata, Owner
 
