@@ -43,7 +43,15 @@ class Endpoints:
     """The plain paths."""
 
     def __init__(
-        self, catalog: Catalog, storage: Storage, issuer: TokenIssuer, metrics: Metrics, address: str, health: Health, discovered: Discovered, specs: Specs
+        self,
+        catalog: Catalog,
+        storage: Storage,
+        issuer: TokenIssuer,
+        metrics: Metrics,
+        address: str,
+        health: Health,
+        discovered: Discovered,
+        specs: Specs,
     ) -> None:
         self._remotes, self._storage = discovered.registry, storage
         self._issuer, self._metrics = issuer, metrics

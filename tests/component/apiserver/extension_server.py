@@ -67,9 +67,7 @@ class Extension:
 
 async def service(api: ApiServer) -> None:
     port = core_v1.ServicePort(port=PORT, protocol="TCP")
-    await api.client.create(
-        core_v1.Service(metadata=meta_v1.ObjectMeta(name=SERVICE, namespace=NAMESPACE), spec=core_v1.ServiceSpec(ports=[port]))
-    )
+    await api.client.create(core_v1.Service(metadata=meta_v1.ObjectMeta(name=SERVICE, namespace=NAMESPACE), spec=core_v1.ServiceSpec(ports=[port])))
 
 
 async def endpoints(api: ApiServer, port: int) -> None:
@@ -90,9 +88,7 @@ async def endpoints(api: ApiServer, port: int) -> None:
 
 
 def resource_list(kinds: list[str], version: str = VERSION) -> dict[str, Any]:
-    listed = [
-        {"name": plural, "singularName": plural[:-1], "namespaced": True, "kind": plural[:-1].capitalize(), "verbs": VERBS} for plural in kinds
-    ]
+    listed = [{"name": plural, "singularName": plural[:-1], "namespaced": True, "kind": plural[:-1].capitalize(), "verbs": VERBS} for plural in kinds]
     status = [{"name": f"{plural}/status", "singularName": "", "namespaced": True, "kind": "Widget", "verbs": ["get"]} for plural in kinds]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/{version}", "resources": [*listed, *status]}
 
@@ -215,4 +211,5 @@ async def _resource(extension: Extension, request: web.BaseRequest) -> web.Strea
             await response.write(line)
         return response
     told = [(name, value) for name, value in request.headers.items() if name.lower().startswith(("x-remote", "authorization", "impersonate"))]
-    return web.json_response({"kind": "WidgetList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {}, "items": [], "path": request.raw_path, "told": told})
+    widgets = {"kind": "WidgetList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {}, "items": []}
+    return web.json_response({**widgets, "path": request.raw_path, "told": told})

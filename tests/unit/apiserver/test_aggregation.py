@@ -180,10 +180,10 @@ def test_old_discovery_becomes_new() -> None:
     assert (found.resource, found.scope, found.shortNames, found.subresources[0].subresource) == ("things", "Namespaced", ["t"], "scale")
     assert found.subresources[0].responseKind == discovered.Kind("autoscaling", "v1", "Scale")
     for garbage in (b"", b"{]", b"[]", b'{"resources":[{"name":1}]}', b'{"resources":7}'):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             discovered.of_list(garbage, "a", "v1")
     for garbage in (b"", b"null", b'{"items":[{"versions":[{"resources":[]}]}]}', b'{"items":{}}'):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             discovered.of_groups(garbage)
 
 
@@ -204,9 +204,11 @@ def test_only_what_is_asked_for_is_merged_and_taken_names_are_changed_everywhere
     assert merging.renamed(("/apis/a/v1/ones",), {}, kept)["paths"] == {}
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"swagger":"2.0"}', b'{"swagger":"2.0","paths":[]}', b'{"swagger":"2.0","paths":{"/apis/a/v1/x":{"get":7}}}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"swagger":"2.0"}', b'{"swagger":"2.0","paths":[]}', b'{"swagger":"2.0","paths":{"/apis/a/v1/x":{"get":7}}}']
+)
 def test_a_document_that_is_none_adds_nothing(body: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         specs.of_document(body, ["apis/a/v1"])
 
 

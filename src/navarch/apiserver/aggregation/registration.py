@@ -129,9 +129,7 @@ class Registration:
         else:
             self._settled.discard(name)
 
-    async def _do(
-        self, action: Action, name: str, desired: registration_v1.APIService | None, held: registration_v1.APIService | None
-    ) -> None:
+    async def _do(self, action: Action, name: str, desired: registration_v1.APIService | None, held: registration_v1.APIService | None) -> None:
         served, author = self.registry.served, by_server()
         if action is Action.CREATE and desired is not None:
             made = codec.decode(registration_v1.APIService, codec.encode(desired))

@@ -38,9 +38,7 @@ def _escaped(key: str) -> str:
     return "".join(c if c in _TOKEN else "".join(f"%{byte:02X}" for byte in c.encode()) for c in key)
 
 
-async def get(
-    transport: Transport, remote: Remote, address: Address, path: str, timeout: float, headers: Mapping[str, str] | None = None
-) -> Answer:
+async def get(transport: Transport, remote: Remote, address: Address, path: str, timeout: float, headers: Mapping[str, str] | None = None) -> Answer:
     """Asks an extension server at one of its addresses. Failed."""
     host = f"[{address.host}]" if ":" in address.host else address.host
     base = f"https://{host}:{address.port}"
