@@ -155,8 +155,8 @@ def make(options: Options, store: Readable, transport: Transport) -> Parts:
     custom = definitions.Parts(catalog, storage, turns, watchers, writer, partial(post, outward))
     aggregator = _aggregator(options, discovered, specs, writer, metrics)
     return Parts(
-        options, catalog, storage, authenticator, authorizer, admission, inflight, kubelets, numbers, watchers, health, bootstrap, aggregator, outward,
-        custom, calls,
+        options, catalog, storage, authenticator, authorizer, admission, inflight, kubelets, numbers, watchers, health, bootstrap, aggregator,
+        outward, custom, calls,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import datetime
 import json
 import pathlib
 import ssl
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from navarch.api.core import v1 as core_v1
 from navarch.api.discovery import v1 as discovery_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.lib import pki
+from navarch.machinery import codec
 from navarch.testing.server import ApiServer
 
 GROUP, VERSION = "shop.example.com", "v1"
@@ -79,8 +81,6 @@ async def endpoints(api: ApiServer, port: int) -> None:
         endpoints=[discovery_v1.Endpoint(addresses=["127.0.0.1"], conditions=discovery_v1.EndpointConditions(ready=True))],
         ports=[discovery_v1.EndpointPort(name="", port=port, protocol="TCP")],
     )
-    from navarch.machinery import codec
-
     storage = api.parts.storage
     served = api.parts.catalog.of("discovery.k8s.io", "endpointslices")
     held = served.cache.get(f"{NAMESPACE}/{SERVICE}")
@@ -141,8 +141,6 @@ async def running(front_proxies: pathlib.Path, *broken: str) -> AsyncIterator[Ex
     runner = web.ServerRunner(web.Server(lambda request: _answer(extension, request)), shutdown_timeout=0.1)
     await runner.setup()
     with contextlib.ExitStack() as stack:
-        import tempfile
-
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         pair.write(folder / "tls.crt", folder / "tls.key")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -175,8 +173,8 @@ async def _answer(extension: Extension, request: web.BaseRequest) -> web.StreamR
             if request.headers.get("If-None-Match") == tag:
                 return web.Response(status=304, headers={"ETag": tag})
             return web.Response(body=body, headers={"Content-Type": AGGREGATED, "ETag": tag})
-        case path if path == root:
-            return web.json_response(resource_list(extension.kinds))
+        case path if path.startswith(f"/apis/{GROUP}/") and path.count("/") == 3:
+            return web.json_response(resource_list(extension.kinds, path.rpartition("/")[2]))
         case "/openapi/v2":
             return web.json_response(openapi(extension.kinds))
         case "/openapi/v3":
@@ -213,6 +211,5 @@ async def _resource(extension: Extension, request: web.BaseRequest) -> web.Strea
             await response.write(line)
         return response
     told = [(name, value) for name, value in request.headers.items() if name.lower().startswith(("x-remote", "authorization", "impersonate"))]
-    return web.json_response(
-        {"kind": "WidgetList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {}, "items": [], "path": request.raw_path, "told": told}
-    )
+    widgets = {"kind": "WidgetList", "apiVersion": f"{GROUP}/{VERSION}", "metadata": {}, "items": []}
+    return web.json_response({**widgets, "path": request.raw_path, "told": told})

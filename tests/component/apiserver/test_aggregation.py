@@ -96,7 +96,7 @@ async def test_who_is_impersonated_is_who_is_told_and_credentials_stay_here(http
 
 async def test_nobody_gets_through_who_may_not(api: ApiServer, extension: Extension) -> None:
     extension.requests.clear()
-    with pytest.raises(errors.Forbidden, match='cannot list resource "widgets" in API group "shop.example.com"'):
+    with pytest.raises(errors.Forbidden, match=r'cannot list resource "widgets" in API group "shop\.example\.com"'):
         await api.connect("mary").request("GET", WIDGETS)
     assert not [r for r in extension.requests if r.path == WIDGETS]
 
@@ -130,10 +130,8 @@ async def test_a_watch_that_is_cut_is_cut_for_the_client(api: ApiServer, http: H
 async def test_a_websocket_is_a_tunnel(api: ApiServer, extension: Extension) -> None:
     context = api.config().ssl_context()
     assert context is not None
-    async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
-        session.ws_connect(f"{api.url}{WIDGETS}/one/attach") as socket,
-    ):
+    url = f"{api.url}{WIDGETS}/one/attach"
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session, session.ws_connect(url) as socket:
         assert await socket.receive_str() == "admin"
         await socket.send_str("hello")
         assert await socket.receive_str() == "echo hello"

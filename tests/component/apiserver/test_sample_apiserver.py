@@ -19,10 +19,12 @@ from typing import Any
 import pytest
 
 from navarch.api.apiregistration import v1 as registration_v1
+from navarch.api.core import v1 as core_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.lib import pki
 from navarch.machinery import errors
-from navarch.testing import server
+from navarch.testing import control_plane, server
+from navarch.testing.control_plane import ControlPlane
 from navarch.testing.server import ApiServer
 from navarch.testing.waiting import until
 from tests.component.apiserver import extension_server
@@ -155,3 +157,55 @@ async def _status(http: Http) -> None:
     assert (await http("PATCH", f"{APISERVICE}/status", bad, media=MERGE)).reason == "Invalid"
     assert (await http("DELETE", "/apis/apiregistration.k8s.io/v1/apiservices", query={"labelSelector": "e2e-apiservice=patched"})).status == 200
     assert (await http("GET", APISERVICE)).reason == errors.NotFound.reason
+
+
+@pytest.mark.asyncio
+async def test_controllers_and_kubectl_see_what_other_servers_serve(tmp_path: pathlib.Path) -> None:
+    """A namespace takes such objects with it, a quota counts them, the collector follows their owners."""
+    (tmp_path / "sample").mkdir()
+    async for plane in control_plane.running(tmp_path):
+        async with sample(plane.api, tmp_path / "sample"):
+            http = Http(plane.api)
+            try:
+                await until(lambda: _answers(http), seconds=60)
+                await _controllers(plane, http)
+            finally:
+                await http.close()
+
+
+async def _controllers(plane: ControlPlane, http: Http) -> None:
+    ns = await plane.namespace()
+    flunders = f"/apis/{GROUP}/{VERSION}/namespaces/{ns}/flunders"
+    client = plane.api.client
+    owner = await client.create(core_v1.ConfigMap(metadata=meta_v1.ObjectMeta(name="owner", namespace=ns)))
+    assert owner.metadata is not None
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.metadata.uid}
+    for name, owners in (("owned", [reference]), ("free", [])):
+        flunder = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "Flunder", "metadata": {"name": name, "ownerReferences": owners}, "spec": {}}
+        assert (await http("POST", flunders, flunder)).status == 201
+
+    async def names() -> list[str]:
+        return [item["metadata"]["name"] for item in (await http("GET", flunders)).json["items"]]
+
+    count = f"count/flunders.{GROUP}"
+    quota = core_v1.ResourceQuota(metadata=meta_v1.ObjectMeta(name="flunders", namespace=ns), spec=core_v1.ResourceQuotaSpec(hard={count: "9"}))
+    await client.create(quota)
+
+    async def counted() -> bool:
+        found = await client.get(core_v1.ResourceQuota, "flunders", ns)
+        return found.status is not None and (found.status.used or {}).get(count) == "2"
+
+    await until(counted, seconds=60, what="the quota counts")
+    assert "owned" in await plane.kubectl(ns, "get", "flunders")
+    await client.delete(core_v1.ConfigMap, "owner", ns)
+
+    async def collected() -> bool:
+        return await names() == ["free"]
+
+    await until(collected, seconds=60, what="the collector")
+    await client.delete(core_v1.Namespace, ns)
+
+    async def gone() -> bool:
+        return (await http("GET", f"/api/v1/namespaces/{ns}")).status == 404 and not await names()
+
+    await until(gone, seconds=60, what="the namespace goes")

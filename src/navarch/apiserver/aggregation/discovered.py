@@ -1,7 +1,7 @@
 """What extension servers say they serve: fetched when an APIService changes and once a minute, checked, and kept as bytes for the merged documents.
 
-A server is asked for the aggregated form (KEP-3352) first, once for all its group versions, by a conditional request; one that does not know it for each
-group version. What cannot be had leaves what was known before, told as stale.
+A server is asked for the aggregated form (KEP-3352) first, once for all its group versions, by a conditional request; one that does not
+know it is asked for each group version. What cannot be had leaves what was known before, told as stale.
 
 Upstream counterpart: kube-aggregator's pkg/apiserver/handler_discovery.go.
 """

@@ -1,7 +1,7 @@
 """The APIServices there are, as they are stored, ready to be asked on every request.
 
-In: events of the store. Out: `remote_of(info)`, the APIService that a request goes to when it is not for this server; `address(remote)`, where that is
-now; `versions()`, all groups and versions in the order of discovery.
+In: events of the store. Out: `remote_of(info)`, the APIService that a request goes to when it is not for this server; `address(remote)`,
+where that is now; `versions()`, all groups and versions in the order of discovery.
 
 Upstream counterparts: kube-aggregator's pkg/apiserver (apiserver.go, apiservice_controller.go, resolvers.go).
 """

@@ -95,7 +95,8 @@ class Sessions:
             await self._session.close()
 
     async def forward(self, request: Request, wanted: Forward) -> web.StreamResponse:
-        """Sends a request on, as its body comes, and streams the answer back. ServiceUnavailable when nobody answers, Timeout when it takes too long."""
+        """Sends a request on, as its body comes, and streams the answer back. ServiceUnavailable when nobody answers, Timeout when it takes
+        too long."""
         try:
             async with self._sent(request, wanted) as answer:
                 if wanted.refusal is not None:

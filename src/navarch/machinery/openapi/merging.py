@@ -16,7 +16,10 @@ _PREFIX = "#/definitions/"
 
 
 def restricted(document: Tree, prefixes: Collection[str]) -> Tree:
-    """The paths of a document that are below one of these (`/apis/GROUP/VERSION/`), and the definitions they need. ValueError when it is no document."""
+    """The paths of a document that are below one of these (`/apis/GROUP/VERSION/`), and the definitions they need.
+
+    ValueError when it is no document.
+    """
     found, definitions = document.get("paths"), document.get("definitions") or {}
     if document.get("swagger") != "2.0" or not isinstance(found, dict) or not isinstance(definitions, dict):
         raise ValueError("it is no OpenAPI v2 document")
