@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import functools
 import json
 import pathlib
 import shutil
@@ -167,7 +168,7 @@ async def test_controllers_and_kubectl_see_what_other_servers_serve(tmp_path: pa
         async with sample(plane.api, tmp_path / "sample"):
             http = Http(plane.api)
             try:
-                await until(lambda: _answers(http), seconds=60)
+                await until(functools.partial(_answers, http), seconds=60)
                 await _controllers(plane, http)
             finally:
                 await http.close()
