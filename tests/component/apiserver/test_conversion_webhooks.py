@@ -109,6 +109,21 @@ async def test_a_list_of_objects_that_are_stored_in_several_versions(tests: Conv
         assert [(o["metadata"]["name"], field in o) for o in listed] == [("first", True), ("second", True)]
 
 
+async def test_what_is_written_while_the_storage_version_changes_is_converted_too(tests: Converted, http: Any) -> None:
+    swap = [{"op": "replace", "path": f"/spec/versions/{i}/storage", "value": stored} for i, stored in ((0, False), (1, True))]
+    name = f"{DEFINITIONS}/e2etests.{tests.group}"
+    assert (await http("PATCH", name, swap, media="application/json-patch+json")).status == 200
+    made = [f"at-once-{i}" for i in range(12)]
+    for one in made:
+        assert (await tests.create(one)).status == 201
+
+    async def converted() -> bool:
+        listed = (await http("GET", tests.path("v2"))).json["items"]
+        return sorted(o["metadata"]["name"] for o in listed if "host" in o and o["apiVersion"].endswith("/v2")) == sorted(made)
+
+    await waiting.until(converted, 5, "all to be shown in the version they are asked for")
+
+
 async def test_each_version_is_selected_by_its_own_fields(tests: Converted, http: Any) -> None:
     for name in ("a", "b"):
         assert (await tests.create(name)).status == 201

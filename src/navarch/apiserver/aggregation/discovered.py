@@ -177,6 +177,7 @@ class Discovered:
     def _changed(self, name: str) -> None:
         if name in self.registry.remotes or name in self._dirty:
             self._dirty[name] = time.monotonic()
+            self._queue.forget(name)  # it failed as it was before, which says nothing of how it is now
             self._queue.add(name)
 
     async def _work(self) -> None:

@@ -37,6 +37,10 @@ Start = Callable[[str, Coroutine[Any, Any, None]], object]
 EndWatches = Callable[["VersionCache"], None]
 
 
+def _nothing() -> None:
+    """Nobody to tell."""
+
+
 class VersionCache(Cache):
     """The objects of a resource in one version."""
 
@@ -52,6 +56,10 @@ class VersionCache(Cache):
         """What followers have applied and not told yet."""
         self._converted: Tree | None = None
         """The next change's object, where it had to be converted before."""
+        self.strays: dict[str, Change] = {}
+        """What came in a version that only a webhook could convert: by key, the last of its changes."""
+        self.stray: Callable[[], None] = _nothing
+        """Told of each of them."""
         self.touched: set[str] | None = None
         """While the cache is filled: the keys that changed meanwhile."""
 
@@ -106,6 +114,12 @@ class VersionCache(Cache):
             follower.feed(change)
         return event
 
+    def mended(self, key: str, change: Change, tree: Tree) -> None:
+        """Puts an object in the place of what came of it unconverted, unless it changed since."""
+        held = self.get(key)
+        if held is not None and held.version == change.revision:
+            self._put(self.entry_of(key, tree, change.revision))
+
     def place(self, key: str, tree: Tree, version: int) -> None:
         """Takes an object that was there before, unless it changed since."""
         if self.touched is None or key not in self.touched:
@@ -117,9 +131,10 @@ class VersionCache(Cache):
         try:
             return super().apply(change)
         except errors.Expired:
-            # Written in an older storage version while that changed. It is converted when the definition is next read.
-            _log.warning("%s is stored in a version that cannot be converted here; it is served as it is", change.key)
+            # Written in an older storage version while that changed: `Versions.mend` converts it.
             assert change.value is not None
+            self.strays[change.key[len(self.prefix) :]] = change
+            self.stray()
             self._converted = self.decoded(change.value)
             return super().apply(change)
 
@@ -249,6 +264,8 @@ class Versions:
         stored = definition.storage_version.name
         self.storage_version = f"{definition.group}/{stored}"
         self.primary = VersionCache(prefix, self.storage_version, self.schemas, selectable[stored], converter)
+        self.primary.stray = self._stray
+        self._mending = False
         self._views = {name: View(self, f"{definition.group}/{name}", fields) for name, fields in selectable.items() if name != stored}
 
     def cache(self, version: str) -> VersionCache:
@@ -280,6 +297,28 @@ class Versions:
         for tree in trees:
             cache.finish(tree)
         return trees
+
+    def _stray(self) -> None:
+        if not self._mending:
+            self._mending = True
+            self.start(f"convert to {self.storage_version}", self._mend())
+
+    async def _mend(self) -> None:
+        """Converts what was written in the old storage version while that changed."""
+        primary = self.primary
+        try:
+            while primary.strays:
+                strays, primary.strays = primary.strays, {}
+                changes = list(strays.items())
+                for at in range(0, len(changes), MOST_AT_ONCE):
+                    some = changes[at : at + MOST_AT_ONCE]
+                    trees = await self.converted(primary, [change.value for _, change in some if change.value is not None])
+                    for (key, change), tree in zip(some, trees, strict=True):
+                        primary.mended(key, change, tree)
+        except errors.ApiError as error:
+            _log.warning("%s: %s", self.storage_version, error.status.message)
+        finally:
+            self._mending = False
 
     async def load(self, cache: VersionCache) -> None:
         """Fills a cache that is fed already: what came meanwhile is newer than what is read. ApiError."""
