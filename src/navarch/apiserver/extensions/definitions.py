@@ -40,7 +40,7 @@ from navarch.machinery.openapi import schemas as openapi
 
 _log = logging.getLogger(__name__)
 _GROUP, _PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
-_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _VERBS_AT_THE_END = ("delete", "deletecollection", "get", "list", "watch")
 _PART_VERBS = ("get", "patch", "update")
 _RETRY_SECONDS = 1.0
