@@ -5,11 +5,13 @@ Needs `kubectl` on the PATH (each one found there is tried), and `helm` (4 or la
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import itertools
 import json
 import pathlib
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,13 +19,18 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from navarch.apiserver.extensions import schemas
+from navarch.machinery import schema
+from navarch.machinery.structural import check
+from navarch.machinery.structural import schema as structural
 from navarch.testing import server
 from tests.component.apiserver import well_known
+from tests.component.apiserver.definitions import define
 from tests.component.apiserver.programs import Program, every
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NUMBERS = itertools.count()
-KUBECTLS = every("kubectl") or [pytest.param("kubectl", marks=pytest.mark.skip(reason="kubectl is not installed"))]
+KUBECTLS: list[Any] = [*every("kubectl")] or [pytest.param("kubectl", marks=pytest.mark.skip(reason="kubectl is not installed"))]
 SPEC = {
     "version": "v3.0.0",
     "replicas": 2,
@@ -102,6 +109,32 @@ async def test_a_definition_with_a_whole_pod_inside(kubectl: Program, pod: dict[
     assert "A port by its number or name." in await kubectl("explain", f"{whole}.spec.port")
     assert "deleted" in await kubectl("delete", crd)
     assert "doesn't have a resource type" in await kubectl.fails("get", whole, f"--cache-dir={tmp_path}")
+
+
+async def test_what_follows_from_a_large_schema_is_made_in_the_background(
+    http: Any, ns: str, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes half a second once, for which nobody else waits."""
+    group = f"monitoring{next(NUMBERS)}.example.com"
+    await define(http, well_known.prometheus(group, pod))
+    threads: list[str] = []
+
+    def noted(work: Any) -> Any:
+        def call(*args: Any) -> Any:
+            threads.append(threading.current_thread().name)
+            return work(*args)
+
+        return call
+
+    monkeypatch.setattr(schemas, "parse", noted(structural.parse))
+    monkeypatch.setattr(check, "compiled", noted(check.compiled))
+    monkeypatch.setattr(schema, "custom", noted(schema.custom))
+    path = f"/apis/{group}/v1/namespaces/{ns}/prometheuses"
+    sent = [{"apiVersion": f"{group}/v1", "kind": "Prometheus", "metadata": {"name": f"k{n}"}, "spec": SPEC} for n in range(3)]
+    answers = await asyncio.gather(*(http("POST", path, one) for one in sent))
+    assert [answer.status for answer in answers] == [201] * 3
+    large = [name for name in threads if name.startswith("large-objects")]
+    assert len(large) >= 3 and len(threads) - len(large) <= 1, threads  # the small schema of the status may be compiled at once
 
 
 async def test_a_definition_of_several_versions(kubectl: Program, tmp_path: pathlib.Path) -> None:
