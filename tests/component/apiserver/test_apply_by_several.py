@@ -109,6 +109,10 @@ def _step(step: str) -> str:
     return rest if kind == "f" else json.loads(rest)["k"] if kind == "k" else str(json.loads(rest)) if kind == "v" else step
 
 
+def _key(item: Any) -> str:
+    return str(item["k"])
+
+
 configurations = st.fixed_dictionaries(
     {},
     optional={
@@ -121,7 +125,7 @@ configurations = st.fixed_dictionaries(
         "items": st.lists(
             st.fixed_dictionaries({"k": st.sampled_from("ij")}, optional={"v": st.sampled_from("12"), "w": st.sampled_from("12")}),
             min_size=1,
-            unique_by=lambda item: str(item["k"]),
+            unique_by=_key,
         ),
         "list": st.lists(st.sampled_from("12"), min_size=1, max_size=2),
     },
