@@ -20,6 +20,7 @@ from navarch.apiserver.verbs.reviews import Reviews
 from navarch.machinery import errors
 
 Verb = Callable[[Call, Served], Answer | Awaitable[Answer]]
+_WRITES = frozenset({"create", "update", "patch"})
 _READS = frozenset({"GET", "HEAD"})
 
 
@@ -58,9 +59,9 @@ class Dispatch:
         return self.verbs[info.verb](call, served)
 
     async def _when_ready(self, call: Call, served: Served) -> Answer:
-        """An answer from a cache that may have to be waited for."""
+        """An answer from a cache or by a schema that may have to be waited for."""
         assert served.ready is not None
-        await served.ready()
+        await served.ready(call.info.verb in _WRITES)
         found = self._of_resource(call, served)
         return found if isinstance(found, answers.KINDS) else await found
 

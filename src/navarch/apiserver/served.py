@@ -44,8 +44,8 @@ class Served:
     convert_out: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     inward: Callable[[bytes], Awaitable[bytes]] | None = None
     """Makes an object's JSON what is stored of it, where the cache holds another version than that (custom resources)."""
-    ready: Callable[[], Awaitable[None]] | None = None
-    """Waits until the cache can be read; None where it always can."""
+    ready: Callable[[bool], Awaitable[None]] | None = None
+    """Waits until the cache can be read, and until an object can be checked if it is told that the call writes one; None where both are so."""
     warnings: tuple[str, ...] = ()
     """What everybody is told who asks for it: that the version is deprecated."""
     published: Callable[[], Custom] | None = None

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -40,7 +40,7 @@ from navarch.machinery.openapi import schemas as openapi
 
 _log = logging.getLogger(__name__)
 _GROUP, _PLURAL = "apiextensions.k8s.io", "customresourcedefinitions"
-_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _VERBS_AT_THE_END = ("delete", "deletecollection", "get", "list", "watch")
 _PART_VERBS = ("get", "patch", "update")
 _RETRY_SECONDS = 1.0
@@ -345,10 +345,26 @@ def _served(wanted: Definition, version: Version, versions: Versions) -> Served:
         shape,
         shape,
         inward=versions.stored if view is not None else None,
-        ready=view.ready if view is not None else None,
+        ready=_ready((held, versions.primary.schema()), view.ready if view is not None else None),
         warnings=deprecation(wanted, version),
         published=functools.partial(published, resource, version, held),
     )
+
+
+def _ready(schemas: tuple[Schema, ...], view: Callable[[], Awaitable[None]] | None) -> Callable[[bool], Awaitable[None]] | None:
+    """What a call waits for: the view of a version that is not the stored one, and for a write what follows from large schemas."""
+    large = [one for one in schemas if one.large]
+    if not large and view is None:
+        return None
+
+    async def ready(writes: bool) -> None:
+        if writes:
+            for one in large:
+                await one.prepare()
+        if view is not None:
+            await view()
+
+    return ready
 
 
 def published(resource: Defined, version: Version, held: Schema) -> openapi.Custom:

@@ -1,5 +1,8 @@
 """What follows from the schema of one version of a custom resource. Each part is made when it is first needed, and kept.
 
+The schemas of well-known operators take half a second to make all parts of: a write first waits for `prepare`, which has that done in the
+background.
+
 In: an `openAPIV3Schema` as JSON. Out: its tree, the test of objects, the rules in CEL, the semantics of merging.
 """
 
@@ -11,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from navarch.apiserver import background
 from navarch.machinery import schema
 from navarch.machinery.cel.rules import Validator
 from navarch.machinery.openapi.schemas import stamp_of
@@ -29,6 +33,28 @@ class Schema:
         self.preserve = preserve
         self.stamp = stamp_of(text or b"")
         """What tells this schema from another."""
+        self.prepared = False
+
+    @property
+    def large(self) -> bool:
+        """Whether making what follows from it takes the loop too long."""
+        return self.text is not None and len(memoryview(self.text)) > background.LARGE
+
+    async def prepare(self) -> None:
+        """Makes all that a write needs, in the background."""
+        if self.prepared:
+            return
+        parts = await background.aside(self._parts)
+        if parts is not None:
+            self.tree, self.test, self.rules, self.merging = parts
+            self.prepared = True
+
+    def _parts(self) -> tuple[Structural, check.Test, Validator, schema.Schema] | None:
+        """Made without the cached properties: their lock is one for all schemas, and the loop may want a small one meanwhile."""
+        if self.prepared:  # another write waited first
+            return None
+        tree = _tree(self.document)
+        return tree, check.compiled(tree), Validator(tree), self._merging()
 
     @property
     def document(self) -> dict[str, Any] | None:
@@ -37,12 +63,7 @@ class Schema:
 
     @functools.cached_property
     def tree(self) -> Structural:
-        try:
-            return parse(self.document)
-        except Unsupported as error:
-            # Validation lets none of these in; an object that somebody put into the store by other means must not keep the rest from working.
-            _log.error("a schema cannot be used, and allows anything: %s", error)
-            return ANYTHING
+        return _tree(self.document)
 
     @functools.cached_property
     def test(self) -> check.Test:
@@ -64,7 +85,19 @@ class Schema:
 
     @functools.cached_property
     def merging(self) -> schema.Schema:
+        return self._merging()
+
+    def _merging(self) -> schema.Schema:
         document = self.document
         if self.preserve:
             document = {**(document or {"type": "object"}), "x-kubernetes-preserve-unknown-fields": True}
         return schema.custom(document)
+
+
+def _tree(document: dict[str, Any] | None) -> Structural:
+    try:
+        return parse(document)
+    except Unsupported as error:
+        # Validation lets none of these in; an object that somebody put into the store by other means must not keep the rest from working.
+        _log.error("a schema cannot be used, and allows anything: %s", error)
+        return ANYTHING
