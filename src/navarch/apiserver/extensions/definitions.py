@@ -345,7 +345,7 @@ def _served(wanted: Definition, version: Version, versions: Versions) -> Served:
         shape,
         shape,
         inward=versions.stored if view is not None else None,
-        ready=_ready((held, versions.primary.schema()), view.ready if view is not None else None),
+        ready=_ready((held, versions.primary.schema()), versions.ready_for(version.name)),
         warnings=deprecation(wanted, version),
         published=functools.partial(published, resource, version, held),
     )

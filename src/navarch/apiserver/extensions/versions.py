@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from navarch.apiserver.extensions import custom
@@ -265,7 +265,8 @@ class Versions:
         self.storage_version = f"{definition.group}/{stored}"
         self.primary = VersionCache(prefix, self.storage_version, self.schemas, selectable[stored], converter)
         self.primary.stray = self._stray
-        self._mending = False
+        self._mended = asyncio.Event()
+        self._mended.set()
         self._views = {name: View(self, f"{definition.group}/{name}", fields) for name, fields in selectable.items() if name != stored}
 
     def cache(self, version: str) -> VersionCache:
@@ -298,9 +299,20 @@ class Versions:
             cache.finish(tree)
         return trees
 
+    def ready_for(self, version: str) -> Callable[[], Awaitable[None]] | None:
+        """What waits until a version's cache can be read; None where it always can."""
+        view = self._views.get(version)
+        if view is not None:
+            return view.ready
+        return None if self.converter.immediate else self._ready
+
+    async def _ready(self) -> None:
+        """Waits until the storage version's cache holds nothing of another version."""
+        await self._mended.wait()
+
     def _stray(self) -> None:
-        if not self._mending:
-            self._mending = True
+        if self._mended.is_set():
+            self._mended.clear()
             self.start(f"convert to {self.storage_version}", self._mend())
 
     async def _mend(self) -> None:
@@ -318,7 +330,7 @@ class Versions:
         except errors.ApiError as error:
             _log.warning("%s: %s", self.storage_version, error.status.message)
         finally:
-            self._mending = False
+            self._mended.set()
 
     async def load(self, cache: VersionCache) -> None:
         """Fills a cache that is fed already: what came meanwhile is newer than what is read. ApiError."""
