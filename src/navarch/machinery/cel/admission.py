@@ -227,7 +227,7 @@ class Inputs(dict[str, Any]):
 class _Variables:
     """`variables`: what was evaluated of them, and what that cost."""
 
-    __slots__ = ("_compiled", "_held", "_inputs", "_patience", "cost")
+    __slots__ = ("_compiled", "_held", "_inputs", "_patience", "asked", "cost")
     type_name = "kubernetes.variables"
 
     def __init__(self, compiled: Mapping[str, Compiled], inputs: Mapping[str, Any], patience: int | None) -> None:
@@ -235,7 +235,7 @@ class _Variables:
         self._inputs = inputs
         self._patience = patience
         self._held: dict[str, Any] = {}
-        self.cost = 0
+        self.cost = self.asked = 0
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -255,6 +255,7 @@ class _Variables:
             raise EvaluationError(f"no such key: {name}")
         if compiled.expression is None:
             raise EvaluationError(f'composited variable "{name}" fails to compile: {compiled.error}')
+        self.asked += compiled.expression.asked
         try:
             value, cost = _evaluated(compiled.expression, self._inputs, self._patience)
         except (EvaluationError, CostExceeded) as error:
@@ -297,7 +298,7 @@ class OutOfBudget(Exception):
 class Evaluation:
     """Evaluates expressions one after another, with variables of their own and a budget for all of them.
 
-    `patience`: what each may cost before it is given up with `Impatient`; None for all that there is.
+    `patience`: what they may cost together before that is given up with `Impatient`; None for all that there is.
     """
 
     inputs: Inputs
@@ -317,19 +318,23 @@ class Evaluation:
         try:
             value, cost = _evaluated(compiled.expression, self.inputs, self.patience)
         except (EvaluationError, CostExceeded) as error:
-            self._spend(error.cost)
+            self._spend(error.cost, compiled.expression.asked)
             return Result(compiled, error=f"expression '{compiled.text}' resulted in error: {_words(error)}")
-        self._spend(cost)
+        self._spend(cost, compiled.expression.asked)
         return Result(compiled, value)
 
     def all(self, compiled: Sequence[Compiled]) -> list[Result]:
         """OutOfBudget, Impatient."""
         return [self.one(each) for each in compiled]
 
-    def _spend(self, cost: int) -> None:
+    def _spend(self, cost: int, asked: int) -> None:
+        """`asked`: what of the cost may stand for questions to the authorizer, which take no time."""
         if self._composed is not None:
             cost += self._composed.cost
-            self._composed.cost = 0
+            asked += self._composed.asked
+            self._composed.cost = self._composed.asked = 0
+        if self.patience is not None:
+            self.patience = max(0, self.patience - max(0, cost - asked))
         self.budget -= cost
         if self.budget < 0:
             raise OutOfBudget(_OUT_OF_BUDGET)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from navarch.lib.patience import Impatient
 from navarch.machinery.cel import admission
 from navarch.machinery.cel.admission import Compiler
-from navarch.machinery.cel.expressions import Expression
+from navarch.machinery.cel.expressions import LOOP_COST, Expression
 from navarch.machinery.cel.functions import authorization
 from navarch.machinery.cel.functions.authorization import Decision, Question
 
@@ -67,3 +68,16 @@ def test_a_variable_whose_name_has_a_dot_is_told_by_its_whole_name() -> None:
 )
 def test_what_is_no_condition(text: str, why: str) -> None:
     assert Compiler(params=False, composed=False).condition(text).error == why
+
+
+def test_the_patience_is_for_all_expressions_of_a_list() -> None:
+    """Each of them alone would be done in time; what is asked of the authorizer takes none."""
+    compiler = Compiler(params=False, composed=False)
+    slow = compiler.condition("object.all(a, object.all(b, a + b >= 0))")
+    asking = compiler.condition("authorizer.requestResource.check('get').allowed()")
+    inputs = admission.Inputs({}, object=list(range(40)), **{admission.REQUEST_RESOURCE: VARIABLES[admission.REQUEST_RESOURCE]})
+    one = admission.Evaluation(inputs, {}, 10_000_000, LOOP_COST)
+    assert one.one(slow).value is True
+    with pytest.raises(Impatient):
+        admission.Evaluation(inputs, {}, 10_000_000, LOOP_COST).all([slow] * 20)
+    assert [r.value for r in admission.Evaluation(inputs, {}, 10_000_000, LOOP_COST).all([asking, asking, slow])] == [True] * 3

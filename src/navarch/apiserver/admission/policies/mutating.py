@@ -11,20 +11,21 @@ Upstream counterpart: apiserver's admission/plugin/policy/mutating (compilation.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from navarch.api import resources
 from navarch.api.admissionregistration import v1 as admission_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver import writing
+from navarch.apiserver.admission import reinvocation
 from navarch.apiserver.admission.attributes import Attributes, refuse
 from navarch.apiserver.admission.attributes import Kind as ObjectKind
 from navarch.apiserver.admission.expressions import Request
 from navarch.apiserver.admission.matching import Matched
-from navarch.apiserver.admission.policies import parameters
-from navarch.apiserver.admission.policies.parameters import Misconfigured, Tree
+from navarch.apiserver.admission.policies.invoking import Invocation, invocations
+from navarch.apiserver.admission.policies.parameters import Tree
 from navarch.apiserver.admission.policies.source import Binding, Policy, Source
 from navarch.apiserver.admission.webhooks import patching
 from navarch.apiserver.authz.authorizer import Authorizer
@@ -35,6 +36,8 @@ from navarch.machinery.cel.expressions import BUDGET
 from navarch.machinery.cel.functions.authorization import Ask
 from navarch.machinery.patch import json_patch, typed
 from navarch.machinery.schema import Kind, Schema
+
+PLUGIN = "MutatingAdmissionPolicy"
 
 
 class Refused(ValueError):
@@ -149,21 +152,6 @@ def _atomics(place: Schema, value: Any, path: str) -> Iterator[str]:
 # ---- the plugin ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Invocation:
-    """A policy with one object of one binding."""
-
-    policy: Policy[Mutations]
-    binding: Binding
-    matched: Matched
-    params: Tree | None
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        metadata = (self.params or {}).get("metadata") or {}
-        return self.policy.name, self.binding.name, metadata.get("namespace", ""), metadata.get("name", "")
-
-
 @dataclass(slots=True)
 class _Problem:
     policy: Policy[Mutations]
@@ -176,21 +164,6 @@ class _Problem:
         if self.binding is None:
             return f'policy "{self.policy.name}" denied request: {self.why}'
         return f"policy '{self.policy.name}' with binding '{self.binding.name}' denied request: {self.why}"
-
-
-@dataclass(slots=True)
-class _Round:
-    """What is known of a write over both rounds: which policies ask to be gone through again, and the object as it was left."""
-
-    again: set[tuple[str, str, str, str]] = field(default_factory=set)
-    """Those that ran before and asked for it."""
-    due: set[tuple[str, str, str, str]] = field(default_factory=set)
-    """Those of them since whose run something changed."""
-    left: Any = None
-
-    def something_changed(self) -> None:
-        self.due |= self.again
-        self.again.clear()
 
 
 def settled(attributes: Attributes, matched: Matched, tree: Tree) -> Any:
@@ -221,56 +194,36 @@ class Mutating:
 
     async def _run(self, attributes: Attributes, policies: tuple[Policy[Mutations], ...]) -> None:
         problems: list[_Problem] = []
-        invocations = [found for policy in policies async for found in self._invocations(attributes, policy, problems)]
-        if invocations:
-            await self._invoke(attributes, invocations, problems)
+
+        def misconfigured(policy: Policy[Mutations], binding: Binding | None, why: str) -> None:
+            problems.append(_Problem(policy, binding, why))
+
+        found = [one async for one in invocations(self._source.catalog, policies, attributes, misconfigured)]
+        if found:
+            await self._invoke(attributes, found, problems)
         refused = [problem for problem in problems if not problem.policy.ignore]
         if refused:
             raise _refusal(attributes, refused)
 
-    async def _invocations(self, attributes: Attributes, policy: Policy[Mutations], problems: list[_Problem]) -> AsyncIterator[_Invocation]:
-        catalog = self._source.catalog
-        try:
-            matched = policy.constraints.match(attributes, catalog)
-            if matched is None:
-                return
-            if policy.spec.paramKind is not None:
-                parameters.served_kind(catalog, policy.spec.paramKind)
-        except (Misconfigured, errors.ApiError) as error:
-            problems.append(_Problem(policy, None, f"failed to configure policy: {error}"))
-            return
-        for binding in policy.bindings:
-            try:
-                if not binding.matches(attributes, catalog):
-                    continue
-                held = await parameters.collect(catalog, policy.spec.paramKind, binding.spec.paramRef, attributes.namespace)
-            except (Misconfigured, errors.ApiError) as error:
-                problems.append(_Problem(policy, binding, f"failed to configure binding: {error}"))
-                continue
-            for params in held:
-                yield _Invocation(policy, binding, matched, params)
-
-    async def _invoke(self, attributes: Attributes, invocations: list[_Invocation], problems: list[_Problem]) -> None:
-        round = attributes.scratch.setdefault(Mutating, _Round())
+    async def _invoke(self, attributes: Attributes, invocations: list[Invocation[Mutations]], problems: list[_Problem]) -> None:
+        round = reinvocation.of(attributes, PLUGIN)
+        round.begin(attributes)
         request = Request(attributes, self._source.catalog, self._authorizer)
         request.check_namespace()
-        if attributes.reinvocation.running and round.left != attributes.obj:
-            round.something_changed()
         for invocation in invocations:
-            if attributes.reinvocation.running and invocation.key not in round.due:
+            if round.leaves_out(attributes, invocation.key):
                 continue
             await invocation.policy.prepare()
             if not await self._matches(request, invocation, problems):
                 continue
             request, changed = await self._mutate(request, invocation, problems)
             if changed:
-                round.something_changed()
-                attributes.reinvocation.wanted = True
+                round.changed(attributes)
             if invocation.policy.compiled.reinvoked:
-                round.again.add(invocation.key)
-        round.left = attributes.obj
+                round.called(invocation.key)
+        round.end(attributes)
 
-    async def _matches(self, request: Request, invocation: _Invocation, problems: list[_Problem]) -> bool:
+    async def _matches(self, request: Request, invocation: Invocation[Mutations], problems: list[_Problem]) -> bool:
         policy = invocation.policy
 
         def work(ask: Ask, patience: int | None) -> admission.Match:
@@ -284,7 +237,7 @@ class Mutating:
             problems.append(_Problem(policy, invocation.binding, found.error, "Invalid"))
         return found.matches
 
-    async def _mutate(self, request: Request, invocation: _Invocation, problems: list[_Problem]) -> tuple[Request, bool]:
+    async def _mutate(self, request: Request, invocation: Invocation[Mutations], problems: list[_Problem]) -> tuple[Request, bool]:
         """Makes the mutations of one policy, each on what the one before left."""
         attributes, matched = request.attributes, invocation.matched
         changed = False
@@ -307,7 +260,7 @@ class Mutating:
             changed = True
         return request, changed
 
-    async def _patch(self, request: Request, invocation: _Invocation, mutation: Mutation) -> Tree:
+    async def _patch(self, request: Request, invocation: Invocation[Mutations], mutation: Mutation) -> Tree:
         held, merging = invocation.policy.compiled, schema_of(request.attributes, invocation.matched)
 
         def work(ask: Ask, patience: int | None) -> Tree:

@@ -17,9 +17,7 @@ from navarch.api.admissionregistration import v1 as admission_v1
 from navarch.api.meta import v1 as meta_v1
 from navarch.apiserver.admission.attributes import Attributes, refuse
 from navarch.apiserver.admission.expressions import Request
-from navarch.apiserver.admission.matching import Matched
-from navarch.apiserver.admission.policies import parameters
-from navarch.apiserver.admission.policies.parameters import Misconfigured
+from navarch.apiserver.admission.policies.invoking import Invocation, invocations
 from navarch.apiserver.admission.policies.source import Binding, Policy, Source
 from navarch.apiserver.authz.authorizer import Authorizer
 from navarch.machinery import codec, errors
@@ -188,86 +186,60 @@ class Validating:
     async def _run(self, attributes: Attributes, policies: tuple[Policy[Validations], ...]) -> None:
         request = Request(attributes, self._source.catalog, self._authorizer)
         denials: list[_Denial] = []
-        for policy in policies:
-            try:
-                matched = policy.constraints.match(attributes, self._source.catalog)
-            except errors.ApiError as error:
-                _misconfigured(denials, policy, None, str(error))
-                continue
-            if matched is not None:
-                await self._by_policy(request, policy, matched, denials)
+        annotations: dict[tuple[str, str], list[str]] = {}
+
+        def misconfigured(policy: Policy[Validations], binding: Binding | None, why: str) -> None:
+            if not policy.ignore:
+                denials.append(_Denial(policy.name, binding.name if binding else "", Failure(why)))
+
+        async for invocation in invocations(self._source.catalog, policies, attributes, misconfigured):
+            request.check_namespace()
+            _act(attributes, invocation, await _decided(request, invocation), denials, annotations)
+        for (policy, key), values in annotations.items():
+            attributes.annotations.setdefault(f"{policy}/{key}", ", ".join(values))
         if denials:
             raise _refusal(attributes, denials)
 
-    async def _by_policy(self, request: Request, policy: Policy[Validations], matched: Matched, denials: list[_Denial]) -> None:
-        attributes, catalog = request.attributes, self._source.catalog
-        if policy.spec.paramKind is not None:
-            try:
-                parameters.served_kind(catalog, policy.spec.paramKind)
-            except Misconfigured as error:
-                _misconfigured(denials, policy, None, str(error))
-                return
-        annotations: dict[str, list[str]] = {}
-        for binding in policy.bindings:
-            try:
-                if not binding.matches(attributes, catalog):
-                    continue
-                held = await parameters.collect(catalog, policy.spec.paramKind, binding.spec.paramRef, attributes.namespace)
-            except (Misconfigured, errors.ApiError) as error:
-                _misconfigured(denials, policy, binding, str(error))
-                continue
-            request.check_namespace()
-            for params in held:
-                decided = await _decided(request, policy, matched, params)
-                _act(attributes, policy, binding, decided, denials, annotations)
-        for key, values in annotations.items():
-            attributes.annotations.setdefault(f"{policy.name}/{key}", ", ".join(values))
 
-
-async def _decided(request: Request, policy: Policy[Validations], matched: Matched, params: parameters.Tree | None) -> Decided:
+async def _decided(request: Request, invocation: Invocation[Validations]) -> Decided:
+    policy = invocation.policy
     await policy.prepare()
 
     def work(ask: Ask, patience: int | None) -> Decided:
-        return decide(policy.compiled, policy.ignore, lambda: request.inputs(matched, params, ask), patience)
+        return decide(policy.compiled, policy.ignore, lambda: request.inputs(invocation.matched, invocation.params, ask), patience)
 
     return await request.evaluated(work)
 
 
-def _misconfigured(denials: list[_Denial], policy: Policy[Validations], binding: Binding | None, why: str) -> None:
-    if not policy.ignore:
-        what = "policy" if binding is None else "binding"
-        denials.append(_Denial(policy.name, binding.name if binding else "", Failure(f"failed to configure {what}: {why}")))
-
-
 def _act(
     attributes: Attributes,
-    policy: Policy[Validations],
-    binding: Binding,
+    invocation: Invocation[Validations],
     decided: Decided,
     denials: list[_Denial],
-    annotations: dict[str, list[str]],
+    annotations: dict[tuple[str, str], list[str]],
 ) -> None:
     """Does with what was decided what the binding says."""
-    assert isinstance(binding.spec, admission_v1.ValidatingAdmissionPolicyBindingSpec)
-    actions = binding.spec.validationActions or []
+    policy, binding, spec = invocation.policy.name, invocation.binding.name, invocation.binding.spec
+    assert isinstance(spec, admission_v1.ValidatingAdmissionPolicyBindingSpec)
+    actions = spec.validationActions or []
     for failure in decided.failures:
         for action in actions:
             match action:
                 case "Deny":
-                    denials.append(_Denial(policy.name, binding.name, failure))
+                    denials.append(_Denial(policy, binding, failure))
                 case "Warn":
-                    told = f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' with binding '{binding.name}': {failure.message}"
+                    told = f"Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {failure.message}"
                     attributes.warnings.append(told)
                 case "Audit":
-                    attributes.annotations.setdefault(_FAILURE, _audited(policy.name, binding.name, actions, failure))
+                    attributes.annotations.setdefault(_FAILURE, _audited(policy, binding, actions, failure))
                 case _:
                     pass  # validation lets none other in
     for key, value in decided.annotations:
-        values = annotations.setdefault(key, [])
+        values = annotations.setdefault((policy, key), [])
         cut = value.encode()[:_LONGEST_ANNOTATION].decode(errors="ignore")
         if cut not in values:
             values.append(cut)
-    denials += (_Denial(policy.name, binding.name, failure) for failure in decided.refused)
+    denials += (_Denial(policy, binding, failure) for failure in decided.refused)
 
 
 def _audited(policy: str, binding: str, actions: list[str], failure: Failure) -> str:

@@ -11,36 +11,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
 
 from navarch.apiserver import background
+from navarch.apiserver.admission import reinvocation
 from navarch.apiserver.admission.attributes import Attributes
 from navarch.apiserver.admission.webhooks import calling, patching, review
 from navarch.apiserver.admission.webhooks.calling import Caller, CallFailed, Denied
 from navarch.apiserver.admission.webhooks.registered import Candidate, Candidates, Registered
 from navarch.apiserver.admission.webhooks.versions import Versions
-from navarch.machinery import codec, errors
+from navarch.machinery import errors
 
 PLUGIN = "MutatingAdmissionWebhook"
 _MUTATION = "mutation.webhook.admission.k8s.io/"
 _OPEN = f"failed-open.{_MUTATION}"
-
-
-@dataclass(slots=True)
-class _Round:
-    """What is remembered from the first round to the second."""
-
-    output: bytes = b""
-    """The object as the webhooks left it."""
-    invoked: set[str] = field(default_factory=set)
-    """Webhooks that may be called again, and were not yet told of a change."""
-    again: set[str] = field(default_factory=set)
-    """Those that have to be."""
-
-    def require(self) -> None:
-        """The object changed: who was called before must see it."""
-        self.again |= self.invoked
-        self.invoked = set()
 
 
 class MutatingWebhooks:
@@ -55,23 +38,18 @@ class MutatingWebhooks:
         return self._run(attributes, found) if found else None
 
     async def _run(self, attributes: Attributes, candidates: Candidates) -> None:
-        state: _Round = attributes.scratch.setdefault(PLUGIN, _Round())
-        second = attributes.reinvocation.running
-        if second and state.output != _encoded(attributes):
-            state.require()
+        round = reinvocation.of(attributes, PLUGIN)
+        round.begin(attributes)
         versions = Versions(attributes)
         for candidate in candidates:
-            if second and candidate.hook.uid not in state.again:
-                continue
-            if not await self._caller.is_due(candidate, versions):
+            uid = candidate.hook.uid
+            if round.leaves_out(attributes, uid) or not await self._caller.is_due(candidate, versions):
                 continue
             if await self._call(candidate, versions):
-                state.require()
-                attributes.reinvocation.wanted = True
+                round.changed(attributes)
             if candidate.hook.reinvoked:
-                state.invoked.add(candidate.hook.uid)
-        if not second and state.invoked | state.again:
-            state.output = _encoded(attributes)
+                round.called(uid)
+        round.end(attributes)
 
     async def _call(self, candidate: Candidate, versions: Versions) -> bool:
         """Calls one webhook; whether it changed the object. Raises what the client is told."""
@@ -120,7 +98,3 @@ class MutatingWebhooks:
         attributes.obj, attributes.patched = patched.obj, True
         versions.changed()
         return patched.changed
-
-
-def _encoded(attributes: Attributes) -> bytes:
-    return codec.encode(attributes.obj) if attributes.obj is not None else b""
