@@ -18,7 +18,7 @@ from navarch.apiserver.kinds import table
 from navarch.apiserver.kinds.strategy import Obj, Stored, Strategy
 from navarch.apiserver.shapes import Shape, Typed
 from navarch.apiserver.streams import Turns
-from navarch.apiserver.views import Converted, Direct, View
+from navarch.apiserver.views import Converted, View
 from navarch.apiserver.watch_cache import Cache, Entry
 from navarch.machinery import codec, schema
 from navarch.machinery.openapi.schemas import Custom
@@ -64,11 +64,6 @@ class Served:
     def has_status(self) -> bool:
         return "status" in self.resource.subresources
 
-    @property
-    def selectable(self) -> frozenset[str]:
-        """The fields that selectors may name."""
-        return self.cache.fields if self.view is None else self.view.fields
-
     def key(self, name: str, namespace: str) -> str:
         """The cache's key of an object."""
         return f"{namespace}/{name}" if self.resource.namespaced else name
@@ -88,17 +83,17 @@ class Served:
         """An object from a cache entry's bytes (stored version)."""
         return self.shape.decode(body)
 
-    async def entry(self, stored: Entry) -> Entry:
-        """An object in this version. ApiError when it cannot be converted."""
-        return stored if self.view is None else await self.view.entry(stored)
+    def entry(self, stored: Entry) -> Entry:
+        """An object in this version."""
+        return stored if self.view is None else self.view.entry(stored)
 
     async def entries(self, stored: Sequence[Entry], turns: Turns) -> Sequence[Entry]:
-        """Objects in this version. ApiError when they cannot be converted."""
+        """Objects in this version."""
         return stored if self.view is None else await self.view.entries(stored, turns)
 
-    async def outward(self, body: bytes) -> bytes:
-        """Any object's JSON, from the stored version to this one. ApiError when it cannot be converted."""
-        return body if self.view is None else await self.view.body(body)
+    def outward(self, body: bytes) -> bytes:
+        """Any object's JSON, from the stored version to this one."""
+        return body if self.view is None else self.view.convert(body)
 
 
 class Catalog:
@@ -240,7 +235,7 @@ class Catalog:
         shape = Typed(home.object_type)
         if stored is None:
             return Served(resource, strategy, cache, shape, shape)
-        view = View(cache, Direct(_outward(stored)), self.converted)
+        view = View(cache, _outward(stored), self.converted)
         return Served(resource, strategy, cache, shape, Typed(resource.object_type), stored.inward, stored.outward, view=view)
 
 

@@ -26,7 +26,7 @@ async def _plain(writer: Writer, call: Call, served: Served) -> Answer:
     match call.info.verb:
         case "get":
             entry = get.entry_of(served, call.info.name, call.info.namespace)
-            return answers.of_json(call, (await served.entry(entry)).body)
+            return answers.of_json(call, served.entry(entry).body)
         case "update":
             return await _update(writer, call, served)
         case "patch":
@@ -46,7 +46,7 @@ async def _update(writer: Writer, call: Call, served: Served) -> Answer:
 
     info = call.info
     changed = await writer.change(author_of(call), served, info.name, info.namespace, make, subresource=info.subresource)
-    return answers.of_json(call, await served.outward(changed.body))
+    return answers.of_json(call, served.outward(changed.body))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Sequence
 from navarch.apiserver.answers import Sink
 from navarch.apiserver.streams import PIECE, Turns
 from navarch.apiserver.watch_cache import Cache, Event
-from navarch.machinery import errors
 
 _log = logging.getLogger(__name__)
 Frame = Callable[[str, Event], bytes]
@@ -83,7 +82,7 @@ class Watchers:
 class Watcher:
     """One watch's client. `receive` takes events as they happen; `drain` writes what was held back."""
 
-    __slots__ = ("_frame", "_sink", "_watchers", "behind", "cache", "error", "live", "over", "wake")
+    __slots__ = ("_frame", "_sink", "_watchers", "behind", "cache", "live", "over", "wake")
 
     def __init__(self, sink: Sink, frame: Frame, watchers: Watchers, cache: Cache | None = None) -> None:
         self.cache = cache
@@ -94,7 +93,6 @@ class Watcher:
         self.live = False
         """Whether everything from before was written, so that events may be written as they come."""
         self.over = False
-        self.error: errors.ApiError | None = None
         """What the watch ends with."""
 
         self.wake = asyncio.Event()
@@ -109,11 +107,6 @@ class Watcher:
         """Nothing more is to come."""
         self.over = True
         self.wake.set()
-
-    def fail(self, error: errors.ApiError) -> None:
-        """Ends the watch with an error."""
-        self.error = error
-        self.end()
 
     def cut(self) -> None:
         """Ends the connection: the client does not keep up."""

@@ -16,4 +16,4 @@ async def handle(writer: Writer, call: Call, served: Served) -> Answer:
     negotiation.accepted(call, "PartialObjectMetadata", "Table")
     obj = await writing.object_from(call, served, await writing.body(call))
     body = await writer.create(author_of(call), served, call.info.namespace if served.resource.namespaced else "", obj)
-    return answers.of_json(call, await served.outward(body), 201)
+    return answers.of_json(call, served.outward(body), 201)

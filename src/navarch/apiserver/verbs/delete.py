@@ -37,7 +37,7 @@ async def handle(writer: Writer, authorizer: Authorizer, call: Call, served: Ser
     done = await writer.delete(author_of(call), served, info.name, info.namespace, options)
     if done.gone and not served.strategy.returns_deleted:
         return answers.of_object(call, _success(served, done.entry))
-    return answers.of_json(call, await served.outward(done.body))
+    return answers.of_json(call, served.outward(done.body))
 
 
 async def _delete_damaged(writer: Writer, authorizer: Authorizer, call: Call, served: Served) -> Answer:

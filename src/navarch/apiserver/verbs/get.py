@@ -38,7 +38,7 @@ async def _made(storage: Storage, call: Call, served: Served) -> Answer:
     if not call.query.get("resourceVersion"):
         await storage.fresh()
     info = call.info
-    entry = await served.entry(entry_of(served, info.name, info.namespace))
+    entry = served.entry(entry_of(served, info.name, info.namespace))
     form = negotiation.accepted(call, "Table", "PartialObjectMetadata")
     if form.shape == "Table":
         return answers.of_json(call, tables.of_entry(call, served, entry))

@@ -81,7 +81,7 @@ def scope_of(call: Call, served: Served) -> Scope:
         raise errors.BadRequest(str(error)) from None
     if terms and served.convert_out is not None:
         terms = tuple(selectors.FieldRequirement(_stored_field(t.field), t.equal, t.value) for t in terms)
-    known = served.selectable
+    known = served.cache.fields
     for term in terms:
         if term.field not in known:
             if served.shape.custom:
@@ -198,17 +198,8 @@ async def _read(call: Call, served: Served, scope: Scope, lists: Lists) -> Page:
 
 async def _chosen(served: Served, scope: Scope, lists: Lists, after: str = "") -> list[Entry]:
     """The entries of a scope as they are at this moment, those behind a key only."""
-    if served.view is not None and served.view.selects(scope):
-        return await served.view.select(scope, lists.turns, after)
     found = served.cache.candidates(scope, after)
     return await lists.turns.chosen(found, scope.matches, scope.cost) if scope.cost and found else found
-
-
-async def _matching(served: Served, scope: Scope, lists: Lists, entries: list[Entry]) -> list[Entry]:
-    """Of entries of the past, those of a scope."""
-    if served.view is not None and served.view.selects(scope):
-        return await served.view.matching(scope, entries, lists.turns)
-    return [entry for entry in entries if scope.matches(entry)]
 
 
 def check_match(asked: str, match: str, token: str) -> None:
@@ -293,7 +284,7 @@ async def _at(served: Served, scope: Scope, lists: Lists, revision: int, after: 
             read = await store.range(start, end, revision=revision, limit=wanted, counted=False)
             async with lists.turns:
                 entries = [cache.entry(r.key[len(prefix) :], r.value, r.mod_revision) for r in read.records]
-            found += await _matching(served, scope, lists, entries)
+            found += (entry for entry in entries if scope.matches(entry))
             if not read.more:
                 break
             start = f"{read.records[-1].key}\0"

@@ -41,7 +41,7 @@ async def handle(writer: Writer, call: Call, served: Served) -> Answer:
     else:
         check_force(call)
         changed = await patch(writer, call, served, media, data)
-    return answers.of_json(call, await served.outward(changed.body), 201 if changed.created else 200)
+    return answers.of_json(call, served.outward(changed.body), 201 if changed.created else 200)
 
 
 def check_force(call: Call) -> None:

@@ -31,9 +31,9 @@ async def handle(writer: Writer, call: Call, served: Served) -> Answer:
 
     if served.cache.get(served.key(info.name, info.namespace)) is None and served.strategy.create_on_update:
         body = await writer.create(author, served, info.namespace if served.resource.namespaced else "", without_version(new))
-        return answers.of_json(call, await served.outward(body), 201)
+        return answers.of_json(call, served.outward(body), 201)
     changed = await writer.change(author, served, info.name, info.namespace, make, subresource=info.subresource)
-    return answers.of_json(call, await served.outward(changed.body), 200)
+    return answers.of_json(call, served.outward(changed.body), 200)
 
 
 def without_version(obj: Obj) -> Obj:

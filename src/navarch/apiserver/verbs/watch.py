@@ -111,16 +111,16 @@ class _Watch:
         revision = watches.storage.revision
         past, self.past = [*self.past, *(() if self.initial else late or ())], []
         view = served.view
-        entries = [] if not self.initial else served.cache.candidates(self.scope) if view is None else view.candidates(self.scope)
+        entries = served.cache.candidates(self.scope) if self.initial else []
         if view is None:
             watcher.hold(self._selected(past))
             leave = served.cache.join(self.scope, watcher.receive)
         else:
-            leave = view.join(self.scope, watcher, revision)
+            leave = view.join(self.scope, watcher)
         watches.watchers.add(watcher)
         try:
             if view is not None:
-                entries = await view.initial(self.scope, entries, watches.turns)
+                entries = await view.entries([entry for entry in entries if self.scope.matches(entry)], watches.turns)
                 watcher.hold_first(self._selected(await view.events(past, watches.turns)))
             del past
             if self.initial:
@@ -129,13 +129,9 @@ class _Watch:
             if self.ends:
                 await sink.send(_bookmark(served, revision, self.form, _INITIAL_END))
             await self._linger(watcher, sink)
-        except errors.ApiError as error:
-            watcher.fail(error)
         finally:
             leave()
             watches.watchers.discard(watcher)
-        if watcher.error is not None:
-            await sink.send(_line("ERROR", codec.encode(watcher.error.status)))
 
     def _selected(self, events: Sequence[Event]) -> list[tuple[str, Event]]:
         """What of events this watch is told."""
@@ -161,8 +157,6 @@ class _Watch:
                 async with asyncio.timeout(min(end, bookmark) - now):
                     await watcher.wake.wait()
             watcher.wake.clear()
-            if self.served.view is not None:
-                await self.served.view.advance(self.watches.turns)
             if loop.time() >= min(bookmark, end):
                 bookmark = loop.time() + _BOOKMARK_SECONDS
                 if self.bookmarks and watcher.live and not watcher.closed:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from navarch.api.admissionregistration import v1 as admission_v1
+from navarch.apiserver import background
 from navarch.apiserver.admission import matching
 from navarch.apiserver.served import Catalog, Served
 from navarch.apiserver.watch_cache import Entry, Scope
@@ -20,6 +21,8 @@ from navarch.machinery.selectors import Selector
 Tree = dict[str, Any]
 MOST = 1000
 """Objects that one binding may hand over: each is an evaluation of its policy, for every request."""
+MOST_BYTES = 1024 * 1024
+"""Bytes of them: they are read for every request."""
 
 
 class Misconfigured(ValueError):
@@ -50,7 +53,14 @@ async def collect(catalog: Catalog, kind: admission_v1.ParamKind | None, ref: ad
     found = _found(served, ref, namespace if served.resource.namespaced else "")
     if not found and ref.parameterNotFoundAction == "Deny":
         raise Misconfigured("no params found for policy binding with `Deny` parameterNotFoundAction")
-    return [codec.tree((await served.entry(entry)).body) for entry in found]
+    size = sum(len(entry.body) for entry in found)
+    if size > MOST_BYTES:
+        raise Misconfigured(f"what paramRef finds takes {size} bytes, more than the {MOST_BYTES} there may be")
+    return await background.run(size, _trees, served, found)
+
+
+def _trees(served: Served, found: list[Entry]) -> list[Tree | None]:
+    return [codec.tree(served.outward(entry.body)) for entry in found]
 
 
 def _found(served: Served, ref: admission_v1.ParamRef, namespace: str) -> list[Entry]:
