@@ -25,7 +25,7 @@ from navarch.lib.patience import Impatient
 from navarch.machinery.cel import expressions, libraries, patches, types
 from navarch.machinery.cel.environment import Environment
 from navarch.machinery.cel.expressions import MATCH_CONDITIONS_BUDGET, CompileError, Expression
-from navarch.machinery.cel.program import MAX_COST, CostExceeded
+from navarch.machinery.cel.frames import MAX_COST, CostExceeded
 from navarch.machinery.cel.types import Type
 from navarch.machinery.cel.values import EvaluationError
 

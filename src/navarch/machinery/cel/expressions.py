@@ -14,8 +14,9 @@ from typing import Any
 
 from navarch.machinery.cel import charges, check, cost, parse
 from navarch.machinery.cel.environment import Environment
+from navarch.machinery.cel.frames import MAX_COST
 from navarch.machinery.cel.problems import Invalid
-from navarch.machinery.cel.program import MAX_COST, Program, Unfit
+from navarch.machinery.cel.program import Program, Unfit
 from navarch.machinery.cel.syntax import Call, Fold, Ident, Node, Select, walk
 from navarch.machinery.cel.types import Type
 

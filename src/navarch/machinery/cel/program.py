@@ -18,26 +18,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from navarch.machinery import regexp
-from navarch.machinery.cel import charges, schema_values, values
+from navarch.machinery.cel import calling, charges, schema_values, selecting, values
 from navarch.machinery.cel.environment import Environment, Implementation
+from navarch.machinery.cel.frames import COST, MAX_COST, SLOTS, VARIABLES, Compiled, CostExceeded, Frame, Run, count
 from navarch.machinery.cel.functions.standard import CONVERSIONS
 from navarch.machinery.cel.syntax import Call, Const, Fold, Ident, ListOf, MapOf, Message, Node, Select
 from navarch.machinery.cel.types import is_dyn
 from navarch.machinery.cel.values import NONE, EvaluationError, Optional, TypeValue
 
-Frame = list[Any]
-Run = Callable[[Frame], Any]
-Compiled = tuple[Run, int]
-"""What evaluates a node, and what it costs whenever it does."""
-COST, LIMIT, VARIABLES, SLOTS = 0, 1, 2, 3
-MAX_COST = 1_000_000
-"""Of one evaluation; upstream's PerCallLimit."""
-
-
-class CostExceeded(Exception):
-    """The expression costs more than it may."""
-
-    cost = 0
+_SMALLER = charges.of("_==_", "equals")
+_NO_LITERAL: Any = object()
+_PATTERNS = frozenset({"matches", "find", "findAll"})
 
 
 class Unfit(ValueError):
@@ -204,17 +195,17 @@ class _Compiler:
             if node.operand.type is not None and node.operand.type.name == "optional_type":
 
                 def has(frame: Frame) -> bool:
-                    present = _present(run(frame), name, hides_null)
+                    present = selecting.present(run(frame), name, hides_null)
                     frame[COST] += present
                     return present
 
                 return has, cost - 1
-            return (lambda frame: _present(run(frame), name, hides_null)), cost
-        cost += 1 + _starts(node.operand)
+            return (lambda frame: selecting.present(run(frame), name, hides_null)), cost
+        cost += 1 + selecting.starts(node.operand)
         path = self.path(node)
-        select = _select(run, name, node.field, schema_values.hides_null(node.operand.type))
+        select = selecting.select(run, name, node.field, schema_values.hides_null(node.operand.type))
         if path is not None:
-            select = _select_path(path, select)
+            select = selecting.select_path(path, select)
         convert = schema_values.converter(node.type)
         return (select if convert is None else lambda frame: convert(select(frame))), cost
 
@@ -232,11 +223,11 @@ class _Compiler:
         held, index = node.args
         run, cost = self.compile(held)
         at, at_cost = self.compile(index)
-        cost += at_cost + _starts(held) + (0 if _names(index) else 1)
+        cost += at_cost + selecting.starts(held) + (0 if selecting.names(index) else 1)
         convert = schema_values.converter(node.type)
         if convert is not None:
-            return (lambda frame: convert(_indexed(run(frame), at(frame)))), cost
-        return (lambda frame: _indexed(run(frame), at(frame))), cost
+            return (lambda frame: convert(selecting.indexed(run(frame), at(frame)))), cost
+        return (lambda frame: selecting.indexed(run(frame), at(frame))), cost
 
     def optional_select(self, node: Call) -> Compiled:
         run, cost = self.compile(node.args[0])
@@ -247,7 +238,7 @@ class _Compiler:
         hides_null = schema_values.hides_null(node.args[0].type)
 
         def select(frame: Frame) -> Optional:
-            made = _optional(run(frame), name)
+            made = selecting.optional(run(frame), name)
             if made.held is None and hides_null:
                 return NONE
             if made.present:
@@ -256,20 +247,20 @@ class _Compiler:
                     return Optional(convert(made.held))
             return made
 
-        return select, cost + _starts(node.args[0])
+        return select, cost + selecting.starts(node.args[0])
 
     def optional_index(self, node: Call) -> Compiled:
         run, cost = self.compile(node.args[0])
         at, at_cost = self.compile(node.args[1])
-        counted = at_cost if _names(node.args[1]) else 1
+        counted = at_cost if selecting.names(node.args[1]) else 1
 
         def index(frame: Frame) -> Optional:
-            made = _optional(run(frame), at(frame))
+            made = selecting.optional(run(frame), at(frame))
             if made.present:
                 frame[COST] += counted
             return made
 
-        return index, cost + _starts(node.args[0]) + (0 if _names(node.args[1]) else at_cost)
+        return index, cost + selecting.starts(node.args[0]) + (0 if selecting.names(node.args[1]) else at_cost)
 
     # ---- what does not evaluate all it is given --------------------------------------------------------------------
 
@@ -321,7 +312,7 @@ class _Compiler:
     def branch(self, node: Node) -> Compiled:
         """A branch that only names something costs one less: cel-go looks it up together with the condition."""
         run, cost = self.compile(node)
-        return run, cost - 1 if _names(node) else cost
+        return run, cost - 1 if selecting.names(node) else cost
 
     def not_strictly_false(self, node: Call) -> Compiled:
         inner, cost = self.compile(node.args[0])
@@ -373,8 +364,8 @@ class _Compiler:
         if charge is _SMALLER and any(schema_values.is_scalar(operand.type) for operand in operands):
             charge = 1
         if isinstance(charge, int):
-            return _plain(call, runs), cost + charge
-        return _charged(call, runs, charge), cost
+            return calling.plain(call, runs), cost + charge
+        return calling.charged(call, runs, charge), cost
 
     def check_pattern(self, node: Node) -> None:
         """A pattern that is known now must be one."""
@@ -392,7 +383,7 @@ class _Compiler:
             for overload in self.environment.functions[node.function]
             if overload.member is (node.target is not None) and len(overload.parameters) == len(operands)
         ]
-        return _dispatch(node.function, forms)
+        return calling.dispatch(node.function, forms)
 
     # ---- comprehensions --------------------------------------------------------------------------------------------
 
@@ -547,13 +538,6 @@ class _Compiler:
         return added, condition, cost
 
 
-def count(frame: Frame, cost: int) -> None:
-    """Charges an element of a loop, and stops the loop at the limit."""
-    frame[COST] += cost
-    if frame[COST] > frame[LIMIT]:
-        raise CostExceeded
-
-
 def _holds(value: Any) -> bool:
     if value is True or value is False:
         return bool(value)
@@ -604,196 +588,6 @@ class _Items:
 def _converted(run: Run, operand: Node) -> Run:
     convert = schema_values.items_converter(operand.type)
     return run if convert is None else lambda frame: convert(run(frame))
-
-
-# ---- selecting -----------------------------------------------------------------------------------------------------
-
-
-def _select(run: Run, name: str, asked: str, hides_null: bool) -> Run:
-    def select(frame: Frame) -> Any:
-        held = run(frame)
-        if held.__class__ is dict and name in held:
-            value = held[name]
-            if value is not None or not hides_null:
-                return value
-        return _other_field(held, name, asked)
-
-    return select
-
-
-def _select_path(path: Sequence[str], slow: Run) -> Run:
-    """`variable.a.b` in one step; what is missing or of another kind is looked at again, step by step."""
-    match path:
-        case (variable, a):
-
-            def select(frame: Frame) -> Any:
-                try:
-                    value = frame[VARIABLES][variable][a]
-                except (KeyError, TypeError):
-                    return slow(frame)
-                return slow(frame) if value is None else value
-        case (variable, a, b):
-
-            def select(frame: Frame) -> Any:
-                try:
-                    value = frame[VARIABLES][variable][a][b]
-                except (KeyError, TypeError):
-                    return slow(frame)
-                return slow(frame) if value is None else value
-        case (variable, a, b, c):
-
-            def select(frame: Frame) -> Any:
-                try:
-                    value = frame[VARIABLES][variable][a][b][c]
-                except (KeyError, TypeError):
-                    return slow(frame)
-                return slow(frame) if value is None else value
-        case _:
-            return slow
-    return select
-
-
-def _other_field(held: Any, name: str, asked: str) -> Any:
-    """A field of what is no dict, or not in it."""
-    if held.__class__ is Optional:
-        return _optional(held, name)
-    if held.__class__ is list:
-        raise EvaluationError("unsupported index type 'string' in list")
-    field = getattr(held, "field", None)
-    if field is not None:
-        return field(name)
-    raise EvaluationError(f"no such key: {asked}")
-
-
-def _present(held: Any, name: str, hides_null: bool) -> bool:
-    if held.__class__ is dict:
-        return name in held and (held[name] is not None or not hides_null)
-    if held.__class__ is Optional:
-        return held.present and _present(held.held, name, hides_null)
-    if held.__class__ is list:
-        raise EvaluationError("unsupported index type 'string' in list")
-    has = getattr(held, "has", None)
-    return bool(has is not None and has(name))
-
-
-def _indexed(held: Any, index: Any) -> Any:
-    if held.__class__ is dict:
-        if index.__class__ is str:
-            if index in held:
-                return held[index]
-        else:
-            found, value = values.lookup(held, index)
-            if found:
-                return value
-        raise EvaluationError(f"no such key: {schema_values.shown(index)}")
-    if held.__class__ is list:
-        return held[_position(held, index)]
-    if held.__class__ is Optional:
-        return _optional(held, index)
-    field = getattr(held, "field", None)
-    if field is not None:
-        return field(index)
-    raise EvaluationError(f"no such key: {schema_values.shown(index)}")
-
-
-def _position(held: list[Any], index: Any) -> int:
-    if index.__class__ is float and index.is_integer():
-        index = int(index)
-    if not values.is_number(index):
-        raise EvaluationError(f"unsupported index type '{values.type_name(index)}' in list")
-    if index.__class__ is float or not 0 <= index < len(held):
-        raise EvaluationError(f"index out of bounds: {schema_values.shown(index)}")
-    return int(index)
-
-
-def _optional(held: Any, index: Any) -> Optional:
-    """What may be missing; of what is missing, nothing."""
-    if held.__class__ is Optional:
-        return _optional(held.held, index) if held.present else NONE
-    if held.__class__ is dict:
-        found, value = values.lookup(held, index)
-        return Optional(value) if found else NONE
-    if held.__class__ is list:
-        if values.is_number(index):
-            at = int(index)
-            return Optional(held[at]) if at == index and 0 <= at < len(held) else NONE
-        raise EvaluationError(f"unsupported index type '{values.type_name(index)}' in list")
-    has = getattr(held, "has", None)
-    return Optional(held.field(index)) if has is not None and has(index) else NONE
-
-
-def _selects(node: Node) -> bool:
-    return (isinstance(node, Select) and not node.test) or (isinstance(node, Call) and node.function in ("_[_]", "_?._", "_[?_]"))
-
-
-def _names(node: Node) -> bool:
-    """Whether a node only names something: a variable, or what is selected from one."""
-    while _selects(node):
-        node = next(node.parts())
-    return isinstance(node, Ident) and node.type is not None and node.type.name != "type"
-
-
-def _starts(node: Node) -> int:
-    """One, where something is selected from what is computed: cel-go looks that up as a variable without a name."""
-    conditional = isinstance(node, Call) and node.function == "_?_:_"
-    return 0 if isinstance(node, Ident) or _selects(node) or conditional else 1
-
-
-# ---- calling -------------------------------------------------------------------------------------------------------
-
-_SMALLER = charges.of("_==_", "equals")
-_NO_LITERAL: Any = object()
-_PATTERNS = frozenset({"matches", "find", "findAll"})
-
-
-def _plain(call: Implementation, runs: Sequence[Run]) -> Run:
-    match runs:
-        case [one]:
-            return lambda frame: call(one(frame))
-        case [one, two]:
-            return lambda frame: call(one(frame), two(frame))
-        case _:
-            return lambda frame: call(*[run(frame) for run in runs])
-
-
-def _charged(call: Implementation, runs: Sequence[Run], charge: charges.Charge) -> Run:
-    """What a call costs is known before it is made, but for what it costs to make a result: then it is seen to after."""
-
-    def after(frame: Frame) -> Any:
-        args = [one(frame) for one in runs]
-        result = call(*args)
-        count(frame, charge(args, result))
-        return result
-
-    def before(frame: Frame) -> Any:
-        args = [one(frame) for one in runs]
-        cost = charge(args, None)
-        if frame[COST] + cost > frame[LIMIT]:
-            frame[COST] += cost
-            raise CostExceeded
-        result = call(*args)
-        frame[COST] += cost
-        return result
-
-    return after if charge in charges.OF_RESULT else before
-
-
-_QUIET = frozenset({"contains", "endsWith", "startsWith", "matches"})
-
-
-def _dispatch(function: str, forms: Sequence[tuple[tuple[Callable[[Any], bool], ...], Implementation]]) -> Implementation:
-    """Calls the form whose parameters take the values."""
-
-    def call(*args: Any) -> Any:
-        for accepted, implementation in forms:
-            if all(accepts(arg) for accepts, arg in zip(accepted, args, strict=True)):
-                return implementation(*args)
-        if not function[0].isalpha() or function in _QUIET:
-            raise values.no_such_overload()
-        shown = "" if function == "size" else f"({', '.join(map(values.type_name, args))})"
-        raise EvaluationError(f"no such overload: {function}{shown}")
-
-    return call
 
 
 def _in_literal(compiler: _Compiler, node: Call) -> Compiled | None:

@@ -21,7 +21,7 @@ from navarch.machinery import field, goform
 from navarch.machinery.cel import cost, expressions, libraries, types
 from navarch.machinery.cel.declared import MAX_REQUEST, Declared, declare
 from navarch.machinery.cel.expressions import BUDGET, COMPILING, CompileError, Expression
-from navarch.machinery.cel.program import MAX_COST, CostExceeded
+from navarch.machinery.cel.frames import MAX_COST, CostExceeded
 from navarch.machinery.cel.values import NONE, EvaluationError, Optional
 from navarch.machinery.field import Problem
 from navarch.machinery.structural import paths

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from navarch.machinery.cel import expressions, libraries, program, types, values
+from navarch.machinery.cel import expressions, frames, libraries, types, values
 from navarch.machinery.cel.functions import standard
 
 CASES: list[Any] = json.loads(pathlib.Path(__file__).with_name("expressions.json").read_text())
@@ -63,7 +63,7 @@ def test_what_cannot_be_made_ready(text: str, words: str, _: Any) -> None:
 def test_what_cannot_be_evaluated(text: str, words: str, known: Any) -> None:
     expression = compiled(text)
     assert str(expression.type) == known["type"]
-    with pytest.raises((values.EvaluationError, program.CostExceeded)) as failed:
+    with pytest.raises((values.EvaluationError, frames.CostExceeded)) as failed:
         expression.evaluate(VARIABLES)
     if isinstance(failed.value, values.EvaluationError):
         assert str(failed.value) == words
@@ -97,7 +97,7 @@ def test_the_cost_is_kept_to(text: str, _: Any, cost: int, __: Any) -> None:
     expression = compiled(text)
     assert expression.evaluate(VARIABLES, cost)[1] == cost
     if cost > 0:
-        with pytest.raises(program.CostExceeded):
+        with pytest.raises(frames.CostExceeded):
             expression.evaluate(VARIABLES, cost - 1)
 
 

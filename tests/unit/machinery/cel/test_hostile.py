@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from navarch.machinery.cel import expressions, libraries, program, rules, types, values
+from navarch.machinery.cel import expressions, frames, libraries, rules, types, values
 from navarch.machinery.structural import definition, schema
 
 ENVIRONMENT = libraries.BASE.extended({"x": types.DYN, "self": types.DYN})
@@ -48,7 +48,7 @@ def test_nesting_has_a_bound(kind: str) -> None:
             assert "max recursion depth exceeded" in str(error), error
             assert depth > 30
             refused += 1
-        except (values.EvaluationError, program.CostExceeded):
+        except (values.EvaluationError, frames.CostExceeded):
             pass
     assert refused >= 3
 
@@ -72,7 +72,7 @@ CHAINS = {
 @pytest.mark.parametrize("kind", CHAINS)
 def test_long_expressions_end(kind: str) -> None:
     started = time.thread_time()
-    with contextlib.suppress(expressions.CompileError, values.EvaluationError, program.CostExceeded):
+    with contextlib.suppress(expressions.CompileError, values.EvaluationError, frames.CostExceeded):
         expressions.compile(CHAINS[kind], ENVIRONMENT).evaluate({"x": {"a": 1}})
     assert time.thread_time() - started < 3
 
@@ -86,7 +86,7 @@ def test_loops_in_loops_run_out_of_cost() -> None:
         "x.transformMap(i, a, x.map(b, x.map(c, c))).size() > 0",
     ):
         started = time.thread_time()
-        with pytest.raises(program.CostExceeded):
+        with pytest.raises(frames.CostExceeded):
             evaluated(text, x=items)
         assert time.thread_time() - started < 5
 
@@ -100,7 +100,7 @@ def test_what_makes_much_of_little_runs_out_of_cost() -> None:
     ]
     for text in texts:
         started = time.thread_time()
-        with contextlib.suppress(program.CostExceeded, values.EvaluationError):
+        with contextlib.suppress(frames.CostExceeded, values.EvaluationError):
             evaluated(text, x="a" * 3000)
         assert time.thread_time() - started < 5
 
@@ -146,13 +146,13 @@ SHARED = "[[1]]" + ".map(a, [a, a])" * 45
 )
 def test_little_that_becomes_much_is_stopped_or_quick(text: str) -> None:
     started = time.thread_time()
-    with contextlib.suppress(program.CostExceeded, values.EvaluationError, expressions.CompileError):
+    with contextlib.suppress(frames.CostExceeded, values.EvaluationError, expressions.CompileError):
         evaluated(text)
     assert time.thread_time() - started < 3
 
 
 def test_a_range_has_a_bound() -> None:
-    with pytest.raises((values.EvaluationError, program.CostExceeded)):
+    with pytest.raises((values.EvaluationError, frames.CostExceeded)):
         evaluated("lists.range(9223372036854775807).size() > 0")
 
 
@@ -209,7 +209,7 @@ def test_objects_of_any_shape_do_no_harm() -> None:
     for text in texts:
         compiled = expressions.compile(text, ENVIRONMENT)
         for shape in shapes:
-            with contextlib.suppress(values.EvaluationError, program.CostExceeded):
+            with contextlib.suppress(values.EvaluationError, frames.CostExceeded):
                 compiled.evaluate({"self": shape})
 
 
