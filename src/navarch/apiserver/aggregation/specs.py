@@ -105,6 +105,7 @@ class Specs:
             self._queue.add(before)
         if remote is not None:
             self._places[name] = remote.place
+            self._queue.forget(remote.place)  # as in `discovered`
             self._queue.add(remote.place)
 
     async def _work(self) -> None:

@@ -20,6 +20,8 @@ from navarch.machinery.cel import admission
 from navarch.machinery.cel.admission import Compiled, Compiler
 
 MOST_CONDITIONS = 64
+WEIGHT = 12
+"""Of kinds whose expressions are compiled when they are checked: 300 µs for some 40 bytes."""
 _MOST_ANNOTATIONS, _LONGEST_ANNOTATION = 20, 5 * 1024
 _FAILURE, _MATCH, _REINVOCATION = ("Fail", "Ignore"), ("Equivalent", "Exact"), ("IfNeeded", "Never")
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")

@@ -81,6 +81,7 @@ KINDS: dict[Key, Strategy] = {
     (GROUP, "validatingwebhookconfigurations"): Strategy(
         default=webhooks.default_validating,
         validate=webhooks.validate,
+        weight=policies.WEIGHT,
         validate_update=webhooks.validate_update,
         generation=True,
         conditional_update=True,
@@ -89,6 +90,7 @@ KINDS: dict[Key, Strategy] = {
     (GROUP, "mutatingwebhookconfigurations"): Strategy(
         default=webhooks.default_mutating,
         validate=webhooks.validate,
+        weight=policies.WEIGHT,
         validate_update=webhooks.validate_update,
         generation=True,
         conditional_update=True,
@@ -98,6 +100,7 @@ KINDS: dict[Key, Strategy] = {
         default=default_validating_policy,
         prepare_create=prepare_validating_policy,
         validate=policies.validate_validating,
+        weight=policies.WEIGHT,
         validate_update=policies.validate_validating_update,
         validate_status=policies.validate_status,
         generation=True,
@@ -107,6 +110,7 @@ KINDS: dict[Key, Strategy] = {
     (GROUP, "mutatingadmissionpolicies"): Strategy(
         default=default_mutating_policy,
         validate=policies.validate_mutating,
+        weight=policies.WEIGHT,
         validate_update=policies.validate_mutating_update,
         generation=True,
         conditional_update=True,

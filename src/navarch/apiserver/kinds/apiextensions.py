@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from navarch.api.apiextensions import v1 as extensions_v1
 from navarch.apiserver.kinds import definitions
+from navarch.apiserver.kinds.admissionpolicies import WEIGHT
 from navarch.apiserver.kinds.columns import CREATED
 from navarch.apiserver.kinds.strategy import Key, Strategy
 
@@ -87,6 +88,7 @@ KINDS: dict[Key, Strategy] = {
         validate=definitions.validate,
         validate_update=definitions.validate_update,
         validate_status=definitions.validate_status,
+        weight=WEIGHT,
         warnings=warn_of_formats,
         generation=True,
         conditional_update=True,

@@ -160,6 +160,9 @@ class Strategy:
 
     validate_update: Callable[[Obj, Obj], list[Problem]] = no_update_rules
     validate_status: Callable[[Obj, Obj], list[Problem]] = no_update_rules
+    weight: int = 1
+    """How much more work it is to check a byte of it than of other kinds: where expressions are compiled, some ten times."""
+
     warnings: Callable[[Obj, Obj | None], list[str]] = no_warnings
     """What a writer is told of a new object, or of one that replaces another."""
 

@@ -176,7 +176,7 @@ class Writer:
             attributes.obj = served.decode(text)
 
     async def _checked(self, author: Author, served: Served, attributes: Attributes) -> bytes:
-        await background.run(author.size, writing.check_create, served, attributes.obj)
+        await background.run(author.size * served.strategy.weight, writing.check_create, served, attributes.obj)
         await self._admission.validate(attributes)
         author.warnings.extend(served.strategy.warnings(attributes.obj, None))
         return await self._insert(author, served, attributes.obj)
@@ -258,7 +258,7 @@ class Writer:
         try:
             if subresource != "status":
                 writing.count_generation(served, new, old)
-            await background.run(size, writing.check_update, served, new, old, subresource)
+            await background.run(size * served.strategy.weight, writing.check_update, served, new, old, subresource)
             await self._admission.validate(attributes)
             if not subresource:
                 author.warnings.extend(served.strategy.warnings(new, old))
